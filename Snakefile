@@ -1,0 +1,45 @@
+# The paper as a graph of jobs: data -> step sizes -> training -> evidence -> figures and tables.
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+from aevb import UserError, config as schema
+
+min_version("9.0")
+
+ROOT = Path(workflow.basedir)
+
+
+configfile: str(ROOT / "config.yaml")
+
+
+try:
+    # refuses a key given twice, of which Snakemake would keep the last
+    schema.read(ROOT / "config.yaml")
+    EXPERIMENTS = schema.parse(config)
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+
+report: "workflow/report/workflow.rst"
+
+
+# only with --software-deployment-method apptainer; the environment is otherwise the one of `make env`
+container: "docker://python:3.11"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evidence.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/figures.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        FIGURES,
+        TABLES,
+    localrule: True

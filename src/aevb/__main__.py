@@ -1,0 +1,33 @@
+"""`python -m aevb JOB --option value ...`: the jobs that the workflow's rules call, see aevb/jobs/.
+
+Options are the job's arguments. Exit status: 0 done, 1 a UserError (its message on stderr), 2 wrong usage.
+"""
+
+import argparse
+import inspect
+import sys
+from typing import get_type_hints
+
+from aevb import UserError, jobs
+
+
+def main(argv: list[str]) -> int:
+    chooser = argparse.ArgumentParser(prog="python -m aevb", description="Jobs of the workflow.")
+    chooser.add_argument("job", choices=jobs.NAMES)
+    chosen = chooser.parse_args(argv[:1]).job
+    function = jobs.load(chosen)
+    parser = argparse.ArgumentParser(prog=f"python -m aevb {chosen}", description=inspect.getdoc(function))
+    for argument in inspect.signature(function).parameters:
+        parser.add_argument(f"--{argument.replace('_', '-')}", nargs="+", required=True)
+    kinds = get_type_hints(function)
+    try:
+        options = vars(parser.parse_args(argv[1:]))
+        function(**{name: jobs.parse(text, kinds[name]) for name, text in options.items()})
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,86 @@
+"""Learning curves in the paper's terms: which of our rows belong to Figures 2 and 3, and their mean over seeds.
+
+Figures 2 and 3 of the paper show one curve per data set, method, N_z, N_train and split. `figure2_curves` and
+`figure3_curves` turn our two result tables into that form, one row per seed and report point with the columns
+`dataset, method, n_latent, n_train, split, seed, samples, nats, error`; `over_seeds` averages them. The paper's own
+curves (results/reference/paper.csv) carry the same names, so the two are drawn and compared by the same code.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from aevb import UserError
+from aevb.experiments import Cell
+
+CURVE = ["dataset", "method", "n_latent", "n_train", "split"]  # what identifies one curve of a figure
+DATASETS = ["mnist", "frey", "digits"]  # the order of the rows of panels
+METHOD_NAMES = {"aevb": "AEVB", "wake_sleep": "Wake-Sleep", "mcem": "MCEM"}  # as the paper writes them
+
+FIGURE3_EVIDENCE = "appendix_d_paper"
+
+
+def select(rows: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
+    """The rows of a table that belong to these cells."""
+    wanted = pd.DataFrame([cell.identity for cell in cells], columns=list(Cell.IDENTITY))
+    return rows.merge(wanted, on=list(Cell.IDENTITY))
+
+
+def figure2_curves(bounds: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `bounds` that Figure 2 shows, its train curve being our split `train_running`.
+
+    Monte Carlo EM is left out: without a recognition model it has no bound.
+    """
+    shown = bounds[bounds["split"].isin(["train_running", "test"]) & bounds["estimator"].ne("mcem")]
+    shown = shown.replace({"split": {"train_running": "train"}})
+    shown = shown.rename(columns={"estimator": "method", "bound": "nats"}).assign(error=np.nan)
+    return shown[[*CURVE, "seed", "samples", "nats", "error"]]
+
+
+def figure3_curves(marginal: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `marginal` that Figure 3 shows; `error` is 1.96 `std_error_points`.
+
+    Where several evidence estimators
+    were run, the paper's (Appendix D) is shown. Raises UserError when they do not include it.
+    """
+    present = sorted(marginal["evidence_estimator"].unique())
+    if len(present) > 1:
+        if FIGURE3_EVIDENCE not in present:
+            raise UserError(f"Figure 3 needs evidence estimator {FIGURE3_EVIDENCE}; the table has {present}")
+        marginal = marginal[marginal["evidence_estimator"] == FIGURE3_EVIDENCE]
+    shown = marginal.rename(columns={"estimator": "method", "log_likelihood": "nats"})
+    shown = shown.assign(error=1.96 * shown["std_error_points"])
+    return shown[[*CURVE, "seed", "samples", "nats", "error"]]
+
+
+def over_seeds(curves: pd.DataFrame) -> pd.DataFrame:
+    """Mean of each curve over its seeds at every point that all of them have reported.
+
+    Returns the columns of CURVE, `samples`, `nats`, `low`, `high`, `n_seeds`, `n_diverged`, sorted by samples.
+    `low, high` is the 95 % t-interval over seeds; for a single seed it is `nats` -+ `error` (NaN without one).
+    A diverged seed (not finite at its last point) makes the mean NaN from there on: the mean over the survivors
+    would be that of a better method than the one that was run.
+    """
+    rows = curves.assign(nats=curves["nats"].where(np.isfinite(curves["nats"])))
+    last = (
+        rows.sort_values("samples")
+        .groupby([*CURVE, "seed"], as_index=False)["nats"]
+        .agg(lambda nats: nats.isna().iloc[-1])
+    )
+    seeds = last.groupby(CURVE).agg(n_seeds=("seed", "size"), n_diverged=("nats", "sum"))
+    points = rows.groupby([*CURVE, "samples"], as_index=False).agg(
+        reported=("seed", "nunique"),
+        nats=("nats", lambda nats: nats.mean(skipna=False)),
+        spread=("nats", lambda nats: nats.std(skipna=False)),
+        error=("error", "first"),
+    )
+    points = points.merge(seeds.astype(int).reset_index(), on=CURVE)
+    points = points[points["reported"] == points["n_seeds"]].sort_values([*CURVE, "samples"])
+    n = points["n_seeds"]
+    half = np.where(
+        n > 1, stats.t.ppf(0.975, np.maximum(n - 1, 1)) * points["spread"] / np.sqrt(n), points["error"]
+    )
+    points = points.assign(low=points["nats"] - half, high=points["nats"] + half)
+    return points[[*CURVE, "samples", "nats", "low", "high", "n_seeds", "n_diverged"]].reset_index(drop=True)

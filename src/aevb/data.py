@@ -1,0 +1,230 @@
+"""The paper's data: verify, parse, split into arrays of shape (N, D).
+
+Pixels stay the raw uint8 of their source; dividing by `Split.scale` gives the x in [0, 1] of the paper. The
+scale belongs to the result: for a density over D pixels, /255 and /256 differ by D log(256/255) nats.
+
+Every byte that comes from outside is checked against a pinned sha256 before it is parsed, nothing is ever
+unpickled, and every failure reaches the user as one `UserError`.
+"""
+
+import gzip
+import hashlib
+import math
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import scipy.io
+
+from aevb import UserError
+from aevb.download import RemoteFile, fetch
+
+FREY_PIXELS = "2438ba4f0d2a6bd8bac43de756141eaa33c8d248dd613d464bdb1210d9b7af78"
+
+
+class Split(NamedTuple):
+    """A dataset as the experiments see it; `train / scale` is the paper's x."""
+
+    train: np.ndarray  # uint8 (N, D)
+    test: np.ndarray  # uint8 (N_test, D)
+    scale: float  # what one divides by
+    image_shape: tuple[int, int]  # (rows, columns), in C order; their product is D
+    digest: str  # sha256 of all of the above and the dataset's name
+
+
+class Dataset(NamedTuple):
+    """Where a dataset comes from and how it is split: the first `n_train` and the last `n_test` images."""
+
+    image_shape: tuple[int, int]
+    scale: float
+    n_train: int
+    n_test: int
+    read: Callable[..., np.ndarray]  # the paths of `files` -> all images, uint8 (N, D), in their final order
+    files: tuple[RemoteFile, ...] = ()
+
+
+# ---------------------------------------------------------------------------------------- prepare, save, load
+
+
+def prepare(name: str, cache: Path) -> Split:
+    """Download what `cache` lacks, verify, parse and split the dataset `name` (a key of `DATASETS`).
+
+    AEVB_DATA_MIRROR, a folder or an http, https or file URL, is tried before the public mirrors.
+
+    Source: paper section 5; PROTOCOL.md, Models.
+    Raises: UserError for an unknown name, a file that no mirror serves intact, or a file that does not parse.
+    """
+    if name not in DATASETS:
+        raise UserError(f"There is no dataset {name!r}; the known ones are {', '.join(DATASETS)}.")
+    dataset = DATASETS[name]
+    images = dataset.read(*[fetch(file, cache) for file in dataset.files])
+    train, test = images[: dataset.n_train], images[-dataset.n_test :]
+    return make_split(name, train, test, dataset.scale, dataset.image_shape)
+
+
+def make_split(
+    name: str, train: np.ndarray, test: np.ndarray, scale: float, image_shape: tuple[int, int]
+) -> Split:
+    """Bind uint8 arrays train (N, D) and test (N_test, D) into a `Split` with its digest.
+
+    The shapes are digested too: without them, moving an image from train to test would go unnoticed.
+    """
+    digest = hashlib.sha256(repr((name, train.shape, test.shape, float(scale), image_shape)).encode())
+    digest.update(np.ascontiguousarray(train).data)
+    digest.update(np.ascontiguousarray(test).data)
+    return Split(train, test, float(scale), image_shape, digest.hexdigest())
+
+
+def save(split: Split, path: Path) -> None:
+    """Write `split` to `path`, results/data/{dataset}.npz: afterwards there is a whole file or the old one.
+
+    Raises: UserError where the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, lambda stream: np.savez(stream, **split._asdict()))
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error}. Free space there or mend its permissions.") from error
+
+
+def load(path: Path) -> Split:
+    """Read what `save` wrote and verify its digest, which covers the dataset's name, the stem of `path`.
+
+    Raises: UserError for a missing, damaged, renamed or foreign file. Nothing is unpickled.
+    """
+    if not path.exists():
+        raise UserError(f"There is no {path}. Let Snakemake make it: snakemake --cores 1 {path}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            rows, columns = file["image_shape"].tolist()
+            stored = str(file["digest"])
+            split = make_split(path.stem, file["train"], file["test"], file["scale"].item(), (rows, columns))
+    except Exception as error:  # numpy, zipfile and zlib raise a dozen unrelated types on a damaged file
+        raise UserError(f"Cannot read {path}: {error!r}. Delete it and run again.") from error
+    if split.digest != stored:
+        raise UserError(
+            f"{path} is damaged, or is not the dataset {path.stem!r}: its digest is {split.digest}, "
+            f"the one stored with it {stored}. Delete it and run again."
+        )
+    return split
+
+
+def _replace(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Write beside, flush to the disk, rename; and flush the folder, which holds the rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+# ---------------------------------------------------------------------------------------------------- readers
+
+
+def _read_mnist(train: Path, test: Path) -> np.ndarray:
+    return np.concatenate([_read_idx(train, (60_000, 28, 28)), _read_idx(test, (10_000, 28, 28))])
+
+
+def _read_idx(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
+    """Images (count, rows * columns) from a gzipped IDX file: big-endian magic 2051, the shape, the pixels."""
+    header = struct.pack(">4i", 2051, *shape)
+    size = len(header) + math.prod(shape)
+    try:
+        with gzip.open(path) as stream:
+            content = stream.read(size + 1)  # not read(): a few kB can unpack into a full memory
+    except (EOFError, OSError, zlib.error) as error:
+        raise UserError(f"{path} does not unpack: {error}. Delete it and run again.") from error
+    if content[: len(header)] != header:
+        raise UserError(
+            f"{path} is not an IDX file of {shape} images: it begins with {content[:16].hex(' ')}."
+        )
+    if len(content) != size:
+        raise UserError(f"{path} does not unpack to the {size} bytes of {shape} images. Delete it.")
+    return np.frombuffer(content, np.uint8, offset=len(header)).reshape(shape[0], -1)
+
+
+def _read_frey(path: Path) -> np.ndarray:
+    pixels = np.ascontiguousarray(_read_mat(path, "ff", (560, 1965)).T)
+    if hashlib.sha256(pixels.data).hexdigest() != FREY_PIXELS:
+        raise UserError(f"{path} does not hold the Frey faces: the digest of its pixels is wrong. Delete it.")
+    return _shuffle(pixels)
+
+
+def _read_mat(path: Path, variable: str, shape: tuple[int, int]) -> np.ndarray:
+    """The uint8 matrix `variable` of a MATLAB v5 file. scipy's reader never unpickles."""
+    try:
+        matrix = scipy.io.loadmat(path, variable_names=[variable]).get(variable)
+    except Exception as error:  # scipy raises a dozen unrelated types on a damaged file
+        raise UserError(f"{path} does not read as a MATLAB v5 file: {error!r}. Delete it.") from error
+    if matrix is None:
+        raise UserError(f"{path} has no variable {variable!r}. Replace it with the file from its mirror.")
+    if matrix.shape != shape or matrix.dtype != np.uint8:
+        raise UserError(
+            f"{variable} in {path} is {matrix.dtype} {matrix.shape}, not uint8 {shape}. Replace it."
+        )
+    return np.asarray(matrix)
+
+
+def _read_digits() -> np.ndarray:
+    from sklearn.datasets import load_digits  # here, because it costs every other dataset a second
+
+    return _shuffle(load_digits().data.astype(np.uint8))
+
+
+def _shuffle(images: np.ndarray) -> np.ndarray:
+    """Images in the order of numpy's RandomState(0) permutation.
+
+    The paper does not give its order. This stream is frozen across numpy versions, and an independent trial
+    of the protocol used this very permutation (PROTOCOL.md), so that its values can be compared with ours.
+    """
+    return images[np.random.RandomState(0).permutation(len(images))]
+
+
+MNIST_MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    "https://raw.githubusercontent.com/fgnt/mnist/master/",
+)
+FREY_MIRRORS = (
+    "https://cs.nyu.edu/~roweis/data/",
+    "https://github.com/lawrennd/datasets_mirror/raw/main/brendan_faces/",
+)
+MNIST_TRAIN = "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"
+MNIST_TEST = "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"
+FREY = "265a83a23adb081755cd3de375509828e690324d1d60f076b8ecebc840d59c64"
+
+DATASETS = {
+    "mnist": Dataset(
+        (28, 28),
+        255.0,
+        50_000,  # of 60 000: the paper's training set leaves out the customary validation images
+        10_000,
+        _read_mnist,
+        (
+            RemoteFile("train-images-idx3-ubyte.gz", 9_912_422, MNIST_TRAIN, MNIST_MIRRORS),
+            RemoteFile("t10k-images-idx3-ubyte.gz", 1_648_877, MNIST_TEST, MNIST_MIRRORS),
+        ),
+    ),
+    "frey": Dataset(
+        (28, 20),
+        256.0,
+        1600,
+        365,
+        _read_frey,
+        (RemoteFile("frey_rawface.mat", 1_100_584, FREY, FREY_MIRRORS),),
+    ),
+    "digits": Dataset((8, 8), 16.0, 1500, 297, _read_digits),
+}

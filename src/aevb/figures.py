@@ -1,0 +1,304 @@
+"""Figures 2-5 of the paper, ours in front and the paper's own curves thin and pale behind.
+
+Each function takes frames or arrays and returns a matplotlib Figure; `save` writes it. Values are nats per data
+point, higher is better. A curve stops where one of its seeds diverged, and the panel says how many did.
+"""
+
+from collections.abc import Callable, Mapping
+from itertools import cycle
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from aevb import UserError
+from aevb.curves import CURVE, DATASETS, METHOD_NAMES, figure2_curves, figure3_curves, over_seeds
+
+STYLE = "aevb.paper"  # paper.mplstyle beside this file
+DATASET_NAMES = {"mnist": "MNIST", "frey": "Frey Face", "digits": "digits"}
+METHOD_COLOURS = {"aevb": "red", "wake_sleep": "green", "mcem": "blue"}
+OTHER_COLOURS = [
+    "darkorange",
+    "purple",
+    "teal",
+    "saddlebrown",
+    "deeppink",
+    "black",
+]  # the reader's own estimators
+LINE_STYLES: dict[str, Any] = {"test": "--", "train": "-"}
+PAPER_LINE: dict[str, Any] = {"linewidth": 0.6, "alpha": 0.45}
+FEW_POINTS = 15  # curves with fewer report points show them
+
+
+class Window(NamedTuple):
+    """The part of the plane that a panel shows: samples from left to right, nats from bottom to top."""
+
+    left: float
+    right: float
+    bottom: float
+    top: float
+
+
+# The paper's axes, read off its vector figures.
+FIGURE2_WINDOWS = {"mnist": Window(1e5, 2.5e8, -150, -95), "frey": Window(1e5, 1e8, 0, 1600)}
+FIGURE3_WINDOWS = {
+    ("mnist", 1000): Window(0, 60e6, -160, -100),
+    ("mnist", 50_000): Window(0, 68e6, -160, -125),
+}
+
+
+def figure2(bounds: pd.DataFrame, paper: pd.DataFrame) -> Figure:
+    """Figure 2: the lower bound against training samples, one row of panels per data set, one panel per N_z.
+
+    `bounds` and `paper` have the columns of bounds.csv and paper.csv; `curves.figure2_curves` says which cells
+    count. Bands are 95 % t-intervals over seeds. A row of panels shows the paper's window, grown where ours would
+    be out of sight: to the left, to a tenth of our longest run; down, until the right half of every curve of ours
+    is in sight (by five paper heights at most); up, to our best value. Data sets that the paper does not have show
+    all of ours. Raises UserError when no run belongs to the figure.
+    """
+    ours = over_seeds(figure2_curves(bounds)).query("samples > 0")
+    paper = paper[(paper["figure"] == 2) & paper["dataset"].isin(ours["dataset"])]
+    colours = _colours(ours, paper)
+    rows = _rows(ours, "n_latent")
+    # The legend takes the empty place at the end of the last row, as in the paper.
+    n_columns = max(max(map(len, rows.values())), len(rows[list(rows)[-1]]) + 1)
+    with style.context(STYLE):
+        figure = Figure(figsize=(2.3 * n_columns, 2.3 * len(rows)), layout="constrained")
+        grid = figure.add_gridspec(len(rows), n_columns)
+        for row, (dataset, panels) in enumerate(rows.items()):
+            window = _figure2_window(dataset, ours[ours["dataset"] == dataset])
+            for column, n_latent in enumerate(panels):
+                axes = figure.add_subplot(grid[row, column], xscale="log")
+                theirs = _panel(paper, dataset, n_latent=n_latent)
+                mine = _panel(ours, dataset, n_latent=n_latent)
+                _curves(axes, theirs, mine, colours)
+                axes.set(xlim=window[:2], ylim=window[2:], xlabel="# Training samples evaluated")
+                axes.set_title(f"{DATASET_NAMES.get(dataset, dataset)}, $N_z = {n_latent}$")
+                if column == 0:
+                    axes.set_ylabel(r"$\mathcal{L}$", fontsize=11)
+                else:
+                    axes.tick_params(labelleft=False)
+        _legend(figure.add_subplot(grid[-1, -1]), colours, with_paper=len(paper) > 0)
+    return figure
+
+
+def figure3(marginal: pd.DataFrame, paper: pd.DataFrame) -> Figure:
+    """Figure 3: the estimated marginal likelihood against millions of training samples, one panel per N_train.
+
+    `marginal` and `paper` have the columns of marginal_likelihood.csv and paper.csv; `curves.figure3_curves` says
+    which cells and which evidence estimator count. Bands are 95 % t-intervals over seeds; a single seed has bars of
+    +-1.96 standard errors over data points. A panel shows the paper's window, except that it ends where ours end (or
+    at twice the paper's first point, unless ours would then fill less than a fifth of it) and that it grows down
+    and up as in `figure2`. A panel in which none of the paper's points is left says where they begin.
+    Raises UserError when no run belongs to the figure.
+    """
+    ours = over_seeds(figure3_curves(marginal))
+    paper = paper[(paper["figure"] == 3) & paper["dataset"].isin(ours["dataset"])]
+    colours = _colours(ours, paper)
+    rows = _rows(ours, "n_train")
+    n_columns = max(map(len, rows.values()))
+    with style.context(STYLE):
+        figure = Figure(figsize=(3.4 * n_columns + 1.5, 2.9 * len(rows)), layout="constrained")
+        grid = figure.add_gridspec(len(rows), n_columns + 1, width_ratios=[3.4] * n_columns + [1.5])
+        for row, (dataset, panels) in enumerate(rows.items()):
+            for column, n_train in enumerate(panels):
+                axes = figure.add_subplot(grid[row, column])
+                theirs = _panel(paper, dataset, n_train=n_train)
+                mine = _panel(ours, dataset, n_train=n_train)
+                window = _figure3_window(dataset, n_train, mine, theirs)
+                _curves(axes, _in_millions(theirs), _in_millions(mine), colours)
+                axes.set(xlim=(window.left / 1e6, window.right / 1e6), ylim=window[2:])
+                axes.set_xlabel("# Training samples evaluated (millions)")
+                axes.xaxis.set_major_locator(MaxNLocator(7))
+                title = rf"$N_{{\mathrm{{train}}}} = {n_train}$"
+                axes.set_title(
+                    title if dataset == "mnist" else f"{DATASET_NAMES.get(dataset, dataset)}, {title}"
+                )
+                if column == 0:
+                    axes.set_ylabel("Marginal log-likelihood")
+                if len(theirs) and theirs["samples"].min() > window.right:
+                    begin = f"the paper's curves begin at {theirs['samples'].min() / 1e6:.2g} million"
+                    axes.text(0.98, 0.97, begin, transform=axes.transAxes, ha="right", va="top", fontsize=6)
+        _legend(figure.add_subplot(grid[0, -1]), colours, with_paper=len(paper) > 0)
+    return figure
+
+
+def figure4(manifolds: Mapping[str, NDArray[np.floating]]) -> Figure:
+    """Figure 4: the learned 2-D manifolds, one tiled image per data set, Frey Face left of MNIST.
+
+    `manifolds[dataset]` is `(G, G, h, w)` in [0, 1]: the mean of p(x | z) at a G x G grid of z, in reading order.
+    Frey faces are photographs, larger is brighter; digits are ink, larger is darker, as one prints them.
+    """
+    order = ["frey", "mnist", *sorted(set(manifolds) - {"frey", "mnist"})]
+    shown = [dataset for dataset in order if dataset in manifolds]
+    images = [_tiled(manifolds[dataset]) for dataset in shown]
+    widths = [image.shape[1] / image.shape[0] for image in images]  # of panels of one height
+    with style.context(STYLE):
+        figure = Figure(figsize=(4.2 * sum(widths), 4.5), layout="constrained")
+        grid = figure.add_gridspec(1, len(shown), width_ratios=widths)
+        for column, (dataset, image) in enumerate(zip(shown, images, strict=True)):
+            caption = f"({'abcdefgh'[column]}) Learned {DATASET_NAMES.get(dataset, dataset)} manifold"
+            _image(
+                figure.add_subplot(grid[column]), image, "gray" if dataset == "frey" else "gray_r", caption
+            )
+    return figure
+
+
+def figure5(samples: Mapping[int, NDArray[np.floating]]) -> Figure:
+    """Figure 5: random samples of the generative models, one 10 x 10 panel per N_z.
+
+    `samples[n_latent]` is `(100, h, w)` in [0, 1]: the means of p(x | z) at 100 draws of z from the prior, dark ink.
+    """
+    with style.context(STYLE):
+        figure = Figure(figsize=(2.6 * len(samples), 2.9), layout="constrained")
+        for column, (n_latent, images) in enumerate(sorted(samples.items())):
+            image = _tiled(images.reshape(10, 10, *images.shape[1:]))
+            caption = f"({'abcdefgh'[column]}) {n_latent}-D latent space"
+            _image(figure.add_subplot(1, len(samples), column + 1), image, "gray_r", caption)
+    return figure
+
+
+def save(figure: Figure, stem: Path | str) -> None:
+    """Write `{stem}.pdf`, `{stem}.png` (200 dpi) and `{stem}.svg`; the same figure gives the same bytes."""
+    undated = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
+    with style.context(STYLE):
+        for suffix, metadata in undated.items():
+            figure.savefig(f"{stem}.{suffix}", metadata=metadata)
+
+
+def _rows(ours: pd.DataFrame, by: str) -> dict[str, list[int]]:
+    """The panels to draw: for each data set, in the paper's order, the values of column `by`."""
+    present = list(ours["dataset"].unique())
+    if not present:
+        raise UserError("none of the runs belongs to this figure; aevb.curves says which cells it shows")
+    order = [dataset for dataset in DATASETS if dataset in present] + sorted(set(present) - set(DATASETS))
+    return {dataset: sorted(ours.loc[ours["dataset"] == dataset, by].unique()) for dataset in order}
+
+
+def _panel(curves: pd.DataFrame, dataset: str, **column: int) -> pd.DataFrame:
+    [(name, value)] = column.items()
+    return curves[(curves["dataset"] == dataset) & (curves[name] == value)]
+
+
+def _in_millions(curves: pd.DataFrame) -> pd.DataFrame:
+    return curves.assign(samples=curves["samples"] / 1e6)
+
+
+def _figure2_window(dataset: str, ours: pd.DataFrame) -> Window:
+    first, last = ours["samples"].min(), ours["samples"].max()
+    if dataset not in FIGURE2_WINDOWS:
+        return Window(first / 1.2, last * 1.2, *_extent(ours))
+    window = FIGURE2_WINDOWS[dataset]
+    left = min(window.left, last / 10)
+    return _taller(window._replace(left=left), ours[ours["samples"] >= left], np.log)
+
+
+def _figure3_window(dataset: str, n_train: int, ours: pd.DataFrame, paper: pd.DataFrame) -> Window:
+    last = ours["samples"].max()
+    if (dataset, n_train) not in FIGURE3_WINDOWS:
+        return Window(0, 1.05 * last, *_extent(ours))
+    window = FIGURE3_WINDOWS[dataset, n_train]
+    needed, start = 1.05 * last, 2 * paper["samples"].min()
+    if needed < start <= 5 * last:
+        needed = start
+    return _taller(window._replace(right=min(window.right, needed)), ours, pd.to_numeric)
+
+
+def _taller(window: Window, ours: pd.DataFrame, place: Callable[[pd.Series], pd.Series]) -> Window:
+    """Lower the bottom until the right half of every curve is in sight; raise the top to the best of ours.
+
+    `place` says where on the axis a number of samples stands, up to scale: log or linear.
+    """
+    finite = ours.dropna(subset="nats")
+    position = place(finite["samples"])
+    ends = position.groupby([finite[name] for name in CURVE]).transform("max")
+    starts = place(pd.Series(window.left)).item()
+    right_half = finite.loc[position >= (starts + ends) / 2, "nats"]
+    lowest = window.bottom - 5 * (
+        window.top - window.bottom
+    )  # a curve on its way to divergence hides nothing else
+    bottom = max(lowest, min([window.bottom, *right_half]))
+    return window._replace(bottom=bottom, top=max([window.top, *finite["nats"]]))
+
+
+def _extent(ours: pd.DataFrame) -> tuple[float, float]:
+    low, high = ours["nats"].min(), ours["nats"].max()
+    if not np.isfinite(low):
+        return 0.0, 1.0  # every seed diverged: an empty panel that says so
+    margin = 0.05 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def _colours(ours: pd.DataFrame, paper: pd.DataFrame) -> dict[str, str]:
+    """Method -> colour in the order of the legend: the paper's methods in its colours, then the reader's own."""
+    present = {*ours["method"], *paper["method"]}
+    others = sorted(present - set(METHOD_COLOURS))
+    colours = METHOD_COLOURS | dict(zip(others, cycle(OTHER_COLOURS), strict=False))
+    return {method: colour for method, colour in colours.items() if method in present}
+
+
+def _curves(axes: Axes, theirs: pd.DataFrame, ours: pd.DataFrame, colours: dict[str, str]) -> None:
+    """Draw one panel: the paper's curves thin and pale, ours in front with their intervals."""
+    for (method, split), curve in theirs.groupby(["method", "split"]):
+        line: dict[str, Any] = {"linestyle": LINE_STYLES[str(split)], "color": colours[str(method)]}
+        axes.plot(curve["samples"], curve["nats"], **line, **PAPER_LINE)
+    for (method, split), curve in ours.groupby(["method", "split"]):
+        _our_curve(axes, curve, LINE_STYLES[str(split)], colours[str(method)])
+    stopped = ours[ours["n_diverged"] > 0].drop_duplicates("method")
+    notes = [
+        f"{METHOD_NAMES.get(method, method)}: {diverged} of {seeds} seeds diverged"
+        for method, diverged, seeds in zip(
+            stopped["method"], stopped["n_diverged"], stopped["n_seeds"], strict=True
+        )
+    ]
+    axes.text(0.97, 0.03, "\n".join(notes), transform=axes.transAxes, ha="right", va="bottom", fontsize=6)
+
+
+def _our_curve(axes: Axes, curve: pd.DataFrame, line_style: str, colour: str) -> None:
+    samples, nats, low, high = (curve[name].to_numpy() for name in ["samples", "nats", "low", "high"])
+    marker = "." if len(curve) < FEW_POINTS else ""  # a curve of one point is no line
+    axes.plot(samples, nats, line_style, color=colour, marker=marker)
+    if curve["n_seeds"].iloc[0] > 1:
+        axes.fill_between(samples, low, high, color=colour, alpha=0.2, linewidth=0)
+    elif np.isfinite(low).any():
+        axes.errorbar(samples, nats, yerr=high - nats, fmt="none", ecolor=colour, elinewidth=0.5, alpha=0.6)
+
+
+def _legend(axes: Axes, colours: dict[str, str], with_paper: bool) -> None:
+    """Fill an empty place of the grid with the legend, in the paper's words."""
+    axes.set_axis_off()
+    entries = [
+        Line2D(
+            [],
+            [],
+            color=colour,
+            linestyle=LINE_STYLES[split],
+            label=f"{METHOD_NAMES.get(method, method)} ({split})",
+        )
+        for method, colour in colours.items()
+        for split in ["test", "train"]
+    ]
+    if with_paper:
+        entries.append(Line2D([], [], color="black", label="the paper's curve", **PAPER_LINE))
+    axes.legend(handles=entries, loc="center")
+
+
+def _tiled(images: NDArray[np.floating]) -> NDArray[np.floating]:
+    """`(rows, columns, h, w)` images as one image `(rows * h, columns * w)`."""
+    rows, columns, height, width = images.shape
+    return images.transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
+
+
+def _image(axes: Axes, image: NDArray[np.floating], colours: str, caption: str) -> None:
+    """Draw an image with values in [0, 1] without axes, its caption below as in the paper."""
+    axes.imshow(image, cmap=colours, vmin=0, vmax=1)
+    axes.set(xticks=[], yticks=[])
+    axes.set_xlabel(caption, fontsize=10)
+    axes.spines[:].set_visible(False)

@@ -1,0 +1,194 @@
+"""Jobs that compute: data, step sizes, training, evidence. Files in, files out."""
+
+import importlib.metadata
+import json
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+import aevb
+from aevb import data, models, store
+from aevb.bounds import to_unit
+from aevb.evidence import appendix_d
+from aevb.experiments import EvidenceJob, Job, Search
+from aevb.provenance import numerics_digest
+from aevb.streams import stream
+from aevb.training import Member, Run, Trace, Trainer
+
+CURVE_COLUMNS = ["samples", "split", "bound", "seconds"]
+
+
+def prepare_data(dataset: str, cache: Path, output: Path) -> None:
+    """Download, verify, split: results/data/{dataset}.npz."""
+    data.save(data.prepare(dataset, cache), output)
+
+
+def step_size(
+    search: Search, points: Path, store_root: Path, output: Path, device: str, threads: int
+) -> None:
+    """Train the candidate step sizes side by side and choose the one with the best training performance.
+
+    The criterion is the fresh training bound at the end of the search; for a method without a bound, the
+    objective its last step ascended. A candidate that diverged is recorded and never chosen.
+    """
+    trainer = Trainer(search.cell, data.load(points), choose_device(device, threads), store_root)
+    members = [Member(search.seed, candidate) for candidate in search.candidates]
+    runs = trainer.train(members, search.samples, progress=report_progress)
+    rows = [_candidate(search, run) for run in runs]
+    if all(row["diverged"] for row in rows):
+        raise aevb.UserError(
+            f"Every candidate step size {list(search.candidates)} diverged for {search.cell.path}: "
+            "put smaller ones into step_size.candidates of config.yaml."
+        )
+    best = max((row for row in rows if not row["diverged"]), key=lambda row: row["value"])
+    frame = pd.DataFrame([row | {"chosen": row is best} for row in rows])
+    store.write_text(output, frame.to_csv(index=False))
+
+
+def _candidate(search: Search, run: Run) -> dict[str, Any]:
+    bounds = [row["bound"] for row in run.trace.rows if row["split"] == "train"]
+    criterion, value = ("train_bound", bounds[-1]) if bounds else ("log_joint", run.trace.surrogate)
+    return search.cell.identity | {
+        "step_size": run.member.step_size,
+        "seed": run.member.seed,
+        "samples": run.trace.samples,
+        "criterion": criterion,
+        "value": value,
+        "diverged": run.trace.diverged_at is not None or not np.isfinite(value),
+    }
+
+
+def train(
+    job: Job, points: Path, step_sizes: Path, store_root: Path, output: Path, device: str, threads: int
+) -> None:
+    """Train a cell's seeds and write seed{S}/curve.csv, weights.safetensors and cell.json below `output`."""
+    where = choose_device(device, threads)
+    trainer = Trainer(job.cell, data.load(points), where, store_root)
+    chosen = pd.read_csv(step_sizes).query("chosen")["step_size"].item()
+    members = [Member(seed, chosen) for seed in job.seeds]
+    for run in trainer.train(members, job.samples, job.snapshots, report_progress):
+        folder = output / f"seed{run.member.seed}"
+        weights = run.store.load_weights(job.samples)
+        if weights is None:
+            raise aevb.UserError(
+                f"{run.store.folder} is trained beyond {job.samples:g} samples and kept no weights there. Choose a "
+                "budget that it passed as a scale's budget, or move the folder away to train this run anew."
+            )
+        rows = [row for row in run.trace.rows if row["samples"] <= weights.meta["samples"]]
+        curve = pd.DataFrame(rows, columns=CURVE_COLUMNS)
+        store.write_text(folder / "curve.csv", curve.to_csv(index=False))
+        store.export_weights(folder / "weights.safetensors", weights)
+        store.write_text(folder / "cell.json", json.dumps(_provenance(trainer, run, weights.meta), indent=1))
+
+
+def _provenance(trainer: Trainer, run: Run, meta: dict[str, Any]) -> dict[str, Any]:
+    """All that the run depended on, and what it cost."""
+    cell = trainer.cell
+    return cell.identity | {
+        "seed": run.member.seed,
+        "step_size": run.member.step_size,
+        "samples": meta["samples"],
+        "seconds": meta["seconds"],
+        "samples_per_second": meta["samples"] / meta["seconds"],
+        "diverged": run.trace.diverged_at is not None,
+        "diverged_at": run.trace.diverged_at,
+        "device": str(trainer.device),
+        "threads": torch.get_num_threads(),
+        "cell": cell.model_dump(mode="json"),
+        "data": trainer.data.digest,
+        "numerics": numerics_digest(cell.estimator),
+        "store": run.store.folder.as_posix(),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The software that numbers depend on."""
+    return {
+        "aevb": importlib.metadata.version("aevb"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+        "matmul_precision": torch.get_float32_matmul_precision(),
+    }
+
+
+def evidence(
+    job: EvidenceJob, points: Path, runs: list[Path], output: Path, device: str, threads: int
+) -> None:
+    """The marginal likelihood along a cell's training (Fig. 3); runs: cell.json of each seed."""
+    where = choose_device(device, threads)
+    split = data.load(points)
+    folders = [store.RunStore(Path(json.loads(path.read_text())["store"])) for path in runs]
+    rows = []
+    seen: set[int] = set()
+    for samples in job.samples:
+        weights = [folder.load_weights(samples) for folder in folders]
+        kept = [one for one in weights if one is not None]
+        # large EM steps cross several report points at once; their weights are evaluated once
+        if len(kept) < len(weights) or kept[0].meta["samples"] in seen:
+            continue
+        seen.add(kept[0].meta["samples"])
+        rows += _evidence_rows(job, split, kept, where)
+    frame = pd.DataFrame(rows)
+    store.write_text(output, frame.to_csv(index=False))
+
+
+def _evidence_rows(
+    job: EvidenceJob, split: data.Split, weights: list[store.Record], device: torch.device
+) -> list[dict[str, Any]]:
+    model = models.build(split.train.shape[1], **job.cell.model_sizes)
+    params = models.stack_weights([record.tensors for record in weights], device)
+    rows = []
+    for name, points in (("train", split.train[: job.cell.n_train]), ("test", split.test)):
+        x = to_unit(torch.from_numpy(points[: job.points]).to(device), split.scale)
+        samples = weights[0].meta["samples"]
+        generators = [stream(device, seed, f"evidence-{name}", samples) for seed in job.seeds]
+        estimate = appendix_d.evidence(
+            model, params, x, generators, job.draws, job.leapfrogs, job.acceptance, job.warm_up
+        )
+        for m, (seed, record) in enumerate(zip(job.seeds, weights, strict=True)):
+            summary = estimate.summary(m)
+            rows.append(
+                job.cell.identity
+                | {"seed": seed, "split": name, "samples": samples, "seconds": record.meta["seconds"]}
+                | {"evidence_estimator": "appendix_d_paper"}
+                | summary
+            )
+        print(
+            f"{samples} {name} {[round(row['log_likelihood'], 2) for row in rows[-len(weights) :]]}",
+            file=sys.stderr,
+        )
+    return rows
+
+
+def choose_device(name: str, threads: int) -> torch.device:
+    """The device a job computes on; `threads` are those of a CPU.
+
+    Raises UserError when cuda is asked for and there is none.
+    """
+    torch.set_num_threads(threads)
+    if name == "cuda" and not torch.cuda.is_available():
+        raise aevb.UserError("device: cuda was asked for, and torch sees no GPU. Use device: auto or cpu.")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def report_progress(traces: list[Trace]) -> None:
+    """One plain line per report point."""
+    trace = traces[0]
+    bounds = [
+        next((r["bound"] for r in reversed(t.rows) if r["split"] == "test"), float("nan")) for t in traces
+    ]
+    speed = len(traces) * trace.samples / max(trace.seconds, 1e-9)
+    shown = " ".join(f"{bound:.2f}" for bound in bounds)
+    print(
+        f"{trace.samples:>12,} samples  {speed:>9,.0f} samples/s  test bound {shown}",
+        file=sys.stderr,
+        flush=True,
+    )

@@ -1,0 +1,124 @@
+"""Encoder and decoder of the paper (Appendix C) as pure functions of stacked weights.
+
+A model holds sizes only; weights are dictionaries of tensors (M, in, out), biases (M, 1, out), so one layer of
+M models is one `baddbmm`. Names that start with `w` are weights, on which the prior N(0, I) of section 5 lies;
+names that start with `b` are biases. Data x has shape (M, B, D), latents z (M, S, B, N_z).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from aevb.distributions import Bernoulli, Gaussian, standard_normal_log_prob
+
+INITIAL_STD = 0.01  # section 5: "N(0, 0.01)"; in the authors' code it is the standard deviation
+
+Weights = dict[str, Tensor]
+
+
+class Params(NamedTuple):
+    """Decoder weights theta and encoder weights phi; phi is empty for a method without an encoder."""
+
+    theta: Weights
+    phi: Weights
+
+
+def affine(weights: Weights, name: str, x: Tensor) -> Tensor:
+    """x W + b for every model of the stack: (M, ..., in) -> (M, ..., out)."""
+    w, b = weights[f"w_{name}"], weights[f"b_{name}"]
+    flat = x.reshape(x.shape[0], -1, x.shape[-1])
+    return torch.baddbmm(b, flat, w).reshape(*x.shape[:-1], w.shape[-1])
+
+
+@dataclass(frozen=True)
+class Model:
+    """p(z) = N(0, I), p(x | z) a one-layer tanh MLP, q(z | x) a Gaussian one-layer tanh MLP.
+
+    Subclasses choose p(x | z): `outputs` names the decoder's output layers, `decode` reads them.
+    """
+
+    n_features: int
+    n_hidden: int
+    n_latent: int
+
+    outputs: ClassVar[tuple[str, ...]] = ("x",)
+    likelihood: ClassVar[type[Bernoulli] | type[Gaussian]] = Bernoulli
+
+    def init(self, generator: torch.Generator) -> Params:
+        """One model's initial weights, N(0, 0.01^2), without a model axis (`trees.stack` adds it)."""
+        theta = self._init_mlp(generator, self.n_latent, {name: self.n_features for name in self.outputs})
+        phi = self._init_mlp(generator, self.n_features, {"mu": self.n_latent, "log_var": self.n_latent})
+        return Params(theta, phi)
+
+    def _init_mlp(self, generator: torch.Generator, n_in: int, heads: dict[str, int]) -> Weights:
+        shapes = {"w_h": (n_in, self.n_hidden), "b_h": (1, self.n_hidden)}
+        for name, n_out in heads.items():
+            shapes |= {f"w_{name}": (self.n_hidden, n_out), f"b_{name}": (1, n_out)}
+        return {
+            name: INITIAL_STD * torch.randn(shape, generator=generator, device=generator.device)
+            for name, shape in shapes.items()
+        }
+
+    def encode(self, phi: Weights, x: Tensor) -> Gaussian:
+        """q(z | x), Appendix C.2: (M, B, D) -> parameters (M, B, N_z)."""
+        h = torch.tanh(affine(phi, "h", x))
+        return Gaussian(affine(phi, "mu", h), affine(phi, "log_var", h))
+
+    def decode(self, theta: Weights, z: Tensor) -> Bernoulli | Gaussian:
+        """p(x | z): (M, S, B, N_z) -> parameters (M, S, B, D)."""
+        raise NotImplementedError
+
+    def log_likelihood(self, theta: Weights, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x | z) in nats: x (M, B, D), z (M, S, B, N_z) -> (M, S, B)."""
+        return self.decode(theta, z).log_prob(x.unsqueeze(1))
+
+    def log_joint(self, theta: Weights, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x, z) in nats: x (M, B, D), z (M, S, B, N_z) -> (M, S, B)."""
+        return self.log_likelihood(theta, x, z) + standard_normal_log_prob(z)
+
+
+@dataclass(frozen=True)
+class BernoulliModel(Model):
+    """Decoder with Bernoulli outputs (eq. 11): the paper's choice for MNIST."""
+
+    def decode(self, theta: Weights, z: Tensor) -> Bernoulli:
+        return Bernoulli(affine(theta, "x", torch.tanh(affine(theta, "h", z))))
+
+
+@dataclass(frozen=True)
+class GaussianModel(Model):
+    """Decoder with Gaussian outputs (eq. 12): the paper's choice for Frey Face.
+
+    The mean is a sigmoid, in (0, 1) like the pixels (section 5); the log-variance is linear in h. The
+    likelihood of such a model is unbounded (one pixel predicted exactly, its variance sent to zero), so the
+    log-variance is clamped at `log_var_floor`.
+    """
+
+    log_var_floor: float
+
+    outputs = ("mu", "log_var")
+    likelihood = Gaussian
+
+    def decode(self, theta: Weights, z: Tensor) -> Gaussian:
+        h = torch.tanh(affine(theta, "h", z))
+        mu = torch.sigmoid(affine(theta, "mu", h))
+        return Gaussian(mu, affine(theta, "log_var", h).clamp(min=self.log_var_floor))
+
+
+def build(n_features: int, n_hidden: int, n_latent: int, log_var_floor: float | None) -> Model:
+    """The paper's model: Gaussian outputs where a floor for their log-variance is given, Bernoulli otherwise."""
+    if log_var_floor is None:
+        return BernoulliModel(n_features, n_hidden, n_latent)
+    return GaussianModel(n_features, n_hidden, n_latent, log_var_floor)
+
+
+def stack_weights(named: list[dict[str, Tensor]], device: torch.device) -> Params:
+    """Params of M = len(named) models from their saved weights, each named theta.* or phi.* with M = 1."""
+    stacked = {name: torch.cat([one[name] for one in named]).to(device) for name in named[0]}
+
+    def part(prefix: str) -> Weights:
+        return {name.removeprefix(prefix): w for name, w in stacked.items() if name.startswith(prefix)}
+
+    return Params(part("theta."), part("phi."))

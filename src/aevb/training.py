@@ -1,0 +1,246 @@
+"""The only training loop: draws, batches, stacks, report points, checkpoints.
+
+Several runs of one cell (seeds, or candidate step sizes) train as one stack. Everything random comes from streams
+keyed by (seed, purpose, block of steps), never by a position in the stack, so a resumed or extended run sees the
+same noise. Bitwise equality holds on the same build, device, threads and stack; otherwise results agree up to
+rounding.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from aevb import estimators, models, trees
+from aevb.bounds import mean_elbo, to_unit
+from aevb.data import Split
+from aevb.experiments import Cell
+from aevb.models import Model
+from aevb.optimisers import adagrad
+from aevb.provenance import numerics_digest
+from aevb.schedule import BLOCK, report_points
+from aevb.store import Record, RunStore, run_digest
+from aevb.streams import stream
+
+CHECKPOINT_SECONDS = 60
+
+
+class Member(NamedTuple):
+    """One run of a stack."""
+
+    seed: int
+    step_size: float
+
+
+@dataclass
+class Trace:
+    """What one run has recorded so far; JSON values, kept beside its checkpoint."""
+
+    step: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    bound_sum: float = 0.0  # of the minibatch bounds since the last report
+    bound_steps: int = 0
+    surrogate: float = float("nan")  # of the last step
+    diverged_at: int | None = None
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Run(NamedTuple):
+    """One member with its place on disk, its state (M = 1) and its trace."""
+
+    member: Member
+    store: RunStore
+    state: Any
+    trace: Trace
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """A cell on a device, ready to train stacks of members."""
+
+    cell: Cell
+    data: Split
+    device: torch.device
+    root: Path  # of the store
+
+    @property
+    def model(self) -> Model:
+        return models.build(self.data.train.shape[1], **self.cell.model_sizes)
+
+    def estimator(self, step_sizes: list[float]) -> estimators.Estimator:
+        build = estimators.load(self.cell.estimator)
+        rates = torch.tensor(step_sizes, device=self.device)
+        optimiser = adagrad(rates, warm_up=self.cell.warm_up)
+        return build(self.model, optimiser, self.cell.n_train, **self.cell.settings)
+
+    def open(self, member: Member) -> RunStore:
+        digest = run_digest(
+            cell=self.cell.model_dump(mode="json"),
+            step_size=member.step_size,
+            data=self.data.digest,
+            numerics=numerics_digest(self.cell.estimator),
+        )
+        return RunStore(self.root / digest / f"seed{member.seed}")
+
+    def train(
+        self,
+        members: list[Member],
+        samples: int,
+        snapshots: tuple[int, ...] = (),
+        progress: Callable[[list[Trace]], None] = lambda traces: None,
+    ) -> list[Run]:
+        """Bring every member to `samples` training samples, from wherever its checkpoint is.
+
+        snapshots: report points at which the weights are kept too. The weights at `samples` always are.
+        """
+        with ExitStack() as locks:
+            stores = [self.open(member) for member in members]
+            for store in sorted(stores, key=lambda store: store.folder):
+                locks.enter_context(store.lock())
+            runs = [self._resume(member, store) for member, store in zip(members, stores, strict=True)]
+            for step in sorted({run.trace.step for run in runs}):
+                together = [run for run in runs if run.trace.step == step]
+                trained = _Stack(self, together, samples, snapshots).advance(progress)
+                finished = {run.member: run for run in trained}
+                runs = [finished.get(run.member, run) for run in runs]
+        return runs
+
+    def _resume(self, member: Member, store: RunStore) -> Run:
+        generator = stream(self.device, member.seed, "weights")
+        params = trees.stack([self.model.init(generator)])
+        state = self.estimator([member.step_size]).init(params)
+        record = store.load_checkpoint()
+        if record is None:
+            return Run(member, store, state, Trace())
+        state = trees.to_device(trees.rebuild(state, record.tensors), self.device)
+        return Run(member, store, state, Trace(**record.meta))
+
+
+class _Stack:
+    """Runs that stand at the same step, trained side by side."""
+
+    def __init__(self, trainer: Trainer, runs: list[Run], samples: int, snapshots: tuple[int, ...]) -> None:
+        cell = trainer.cell
+        self.runs, self.trainer, self.snapshots = runs, trainer, snapshots
+        self.model = trainer.model
+        self.estimator = trainer.estimator([run.member.step_size for run in runs])
+        self.state = trees.concatenate([run.state for run in runs])
+        self.train_points = torch.from_numpy(trainer.data.train[: cell.n_train]).to(trainer.device)
+        self.test_points = torch.from_numpy(trainer.data.test).to(trainer.device)
+        self.rows = cell.n_train if self.estimator.full_batch else cell.batch_size
+        self.step_samples = self.rows * self.estimator.evaluations
+        self.block_steps = max(1, BLOCK // self.step_samples)
+        self.samples = samples
+        self.has_bound = bool(self.state.params.phi)
+
+    def advance(self, progress: Callable[[list[Trace]], None]) -> list[Run]:
+        saved = time.monotonic()
+        step = self.runs[0].trace.step
+        while step * self.step_samples < self.samples and not self._all_diverged():
+            started = time.monotonic()
+            infos = self._block(step)
+            step += self.block_steps
+            self._record_block(step, infos, time.monotonic() - started)
+            due = self._due(step)
+            if due:
+                self._report(due)
+                progress([run.trace for run in self.runs])
+            if time.monotonic() - saved > CHECKPOINT_SECONDS or self.samples in due or self._all_diverged():
+                self._checkpoint()
+                saved = time.monotonic()
+        return [run._replace(state=trees.take(self.state, m)) for m, run in enumerate(self.runs)]
+
+    def _all_diverged(self) -> bool:
+        return all(run.trace.diverged_at is not None for run in self.runs)
+
+    def _block(self, step: int) -> estimators.Info:
+        """Train one block of steps; the mean Info over the block, each field (M,)."""
+        block = step // self.block_steps
+        noise = [stream(self.trainer.device, run.member.seed, "noise", block) for run in self.runs]
+        batches = [stream(self.trainer.device, run.member.seed, "batches", block) for run in self.runs]
+        bounds, info = [], None
+        for _ in range(self.block_steps):
+            drawn = trees.stack([self.estimator.draw(generator, self.rows) for generator in noise])
+            self.state, info = self.estimator.step(self.state, self._batch(batches), drawn)
+            bounds.append(info.bound)
+        assert info is not None
+        return estimators.Info(torch.stack(bounds).double().sum(0), info.surrogate)
+
+    def _batch(self, generators: list[torch.Generator]) -> Tensor:
+        """x (M, B, D): minibatches drawn with replacement, or all points in their order."""
+        scale = self.trainer.data.scale
+        if self.estimator.full_batch:
+            return to_unit(self.train_points, scale).expand(len(generators), -1, -1)
+        chosen = [
+            torch.randint(len(self.train_points), (self.rows,), generator=generator, device=generator.device)
+            for generator in generators
+        ]
+        return to_unit(self.train_points[torch.stack(chosen)], scale)
+
+    def _record_block(self, step: int, infos: estimators.Info, seconds: float) -> None:
+        for run, bound, surrogate in zip(
+            self.runs, infos.bound.tolist(), infos.surrogate.tolist(), strict=True
+        ):
+            run.trace.step = step
+            run.trace.samples = step * self.step_samples
+            run.trace.seconds += seconds
+            run.trace.bound_sum += bound
+            run.trace.bound_steps += self.block_steps
+            run.trace.surrogate = surrogate
+
+    def _due(self, step: int) -> list[int]:
+        """The report points that the block before `step` reached or, with large steps, crossed."""
+        now, before = step * self.step_samples, (step - self.block_steps) * self.step_samples
+        return [point for point in report_points(self.samples) if before < point <= now]
+
+    def _report(self, due: list[int]) -> None:
+        bounds = self._bounds() if self.has_bound else {}
+        for m, run in enumerate(self.runs):
+            trace = run.trace
+            for split, values in bounds.items():
+                trace.rows.append(
+                    {"samples": trace.samples, "split": split, "bound": values[m], "seconds": trace.seconds}
+                )
+            trace.bound_sum, trace.bound_steps = 0.0, 0
+            if trace.diverged_at is None and not self._finite(m, bounds):
+                trace.diverged_at = trace.samples
+            for point in due:
+                if point in self.snapshots or point == self.samples:
+                    run.store.save_weights(point, self._weights(m))
+
+    def _bounds(self) -> dict[str, list[float]]:
+        """The paper's training bound (running mean since the last report), and fresh ones on both splits."""
+        data, params = self.trainer.data, self.state.params
+        result = {"train_running": [run.trace.bound_sum / run.trace.bound_steps for run in self.runs]}
+        for split, points in (
+            ("train", self.train_points[: self.trainer.cell.train_points]),
+            ("test", self.test_points),
+        ):
+            generators = [
+                stream(self.trainer.device, run.member.seed, f"bound-{split}", run.trace.samples)
+                for run in self.runs
+            ]
+            result[split] = mean_elbo(self.model, params, points, data.scale, generators).tolist()
+        return result
+
+    def _finite(self, m: int, bounds: dict[str, list[float]]) -> bool:
+        weights = trees.leaves(self.state.params).values()
+        return all(bool(torch.isfinite(w[m]).all()) for w in weights) and all(
+            math.isfinite(values[m]) for values in bounds.values()
+        )
+
+    def _weights(self, m: int) -> Record:
+        run = self.runs[m]
+        meta = {"samples": run.trace.samples, "seconds": run.trace.seconds, "member": list(run.member)}
+        return Record(trees.leaves(trees.take(self.state.params, m)), meta)
+
+    def _checkpoint(self) -> None:
+        for m, run in enumerate(self.runs):
+            run.store.save_checkpoint(Record(trees.leaves(trees.take(self.state, m)), vars(run.trace)))

@@ -1,0 +1,125 @@
+"""Which rows belong to the paper's figures, and the mean over seeds."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from aevb import UserError
+from aevb.curves import CURVE, figure2_curves, figure3_curves, over_seeds
+
+BOUND = {
+    "dataset": "mnist",
+    "estimator": "aevb",
+    "n_hidden": 500,
+    "n_latent": 3,
+    "n_train": 50_000,
+    "seed": 0,
+    "split": "test",
+    "samples": 100,
+    "bound": -150.0,
+    "seconds": 1.0,
+}
+EVIDENCE = {
+    "dataset": "mnist",
+    "estimator": "aevb",
+    "n_hidden": 100,
+    "n_latent": 3,
+    "n_train": 1000,
+    "seed": 0,
+    "split": "test",
+    "samples": 100,
+    "evidence_estimator": "appendix_d_paper",
+    "log_likelihood": -140.0,
+    "std_error_points": 0.5,
+}
+
+
+def frame(base, *changes):
+    return pd.DataFrame([base | change for change in changes])
+
+
+def curve(seed, nats, samples=(100, 200, 300)):
+    identity = {"dataset": "mnist", "method": "aevb", "n_latent": 3, "n_train": 50_000, "split": "test"}
+    return pd.DataFrame({"seed": seed, "samples": samples, "nats": nats, "error": 0.7}).assign(**identity)
+
+
+def test_figure2_shows_the_papers_cells_and_its_definition_of_the_training_curve():
+    bounds = frame(
+        BOUND,
+        {"split": "train_running", "bound": -1.0},
+        {"split": "train", "bound": -2.0},
+        {"split": "test", "bound": -3.0},
+        {"n_hidden": 100, "bound": -4.0},  # a cell of Figure 3
+        {"n_train": 1000, "bound": -5.0},
+        {"estimator": "mcem", "bound": -6.0},
+        {"dataset": "frey", "n_hidden": 200, "n_train": 1600, "bound": -7.0},
+        {"dataset": "frey", "n_hidden": 500, "n_train": 1600, "bound": -8.0},
+    )
+    shown = figure2_curves(bounds).set_index("nats")["split"].to_dict()
+    assert shown == {-1.0: "train", -3.0: "test", -7.0: "test"}
+
+
+def test_other_data_sets_show_their_largest_cells_in_figure2_and_smallest_in_figure3():
+    sizes = [{"dataset": "digits", "n_hidden": h, "n_train": n} for h in (20, 50) for n in (100, 1437)]
+    shown = figure2_curves(frame(BOUND, *({**size, "bound": i} for i, size in enumerate(sizes))))
+    assert shown["nats"].tolist() == [3]
+    shown = figure3_curves(frame(EVIDENCE, *({**size, "log_likelihood": i} for i, size in enumerate(sizes))))
+    assert shown["nats"].tolist() == [0, 1]
+
+
+def test_figure3_keeps_the_papers_evidence_estimator_and_its_error():
+    marginal = frame(EVIDENCE, {}, {"evidence_estimator": "annealed"}, {"n_hidden": 500}, {"n_latent": 2})
+    shown = figure3_curves(marginal)
+    assert len(shown) == 1
+    assert shown["error"].item() == pytest.approx(1.96 * 0.5)
+
+
+def test_figure3_without_the_papers_evidence_estimator():
+    only = frame(EVIDENCE, {"evidence_estimator": "annealed"})
+    assert len(figure3_curves(only)) == 1
+    with pytest.raises(UserError, match="appendix_d_paper"):
+        figure3_curves(
+            frame(EVIDENCE, {"evidence_estimator": "annealed"}, {"evidence_estimator": "importance"})
+        )
+
+
+def test_interval_over_seeds_is_the_t_interval_of_scipy():
+    values = np.random.default_rng(0).normal(-120, 3, size=(4, 3))
+    means = over_seeds(pd.concat([curve(seed, row) for seed, row in enumerate(values)]))
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    np.testing.assert_allclose(means["nats"], values.mean(0))
+    np.testing.assert_allclose(means["low"], expected.low)
+    np.testing.assert_allclose(means["high"], expected.high)
+    assert means["n_seeds"].eq(4).all()
+    assert means["n_diverged"].eq(0).all()
+
+
+def test_a_single_seed_has_its_own_error():
+    means = over_seeds(curve(0, [-3.0, -2.0, -1.0]))
+    np.testing.assert_allclose(means["high"] - means["nats"], 0.7)
+    np.testing.assert_allclose(means["nats"] - means["low"], 0.7)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_diverged_seed_stops_the_curve_and_is_counted(bad):
+    means = over_seeds(pd.concat([curve(0, [-3.0, -2.0, -1.0]), curve(1, [-5.0, bad, bad])]))
+    assert means["nats"].iloc[0] == -4.0
+    assert means[["nats", "low", "high"]].iloc[1:].isna().all(axis=None)
+    assert means["n_diverged"].eq(1).all()
+
+
+def test_a_value_missing_at_the_start_is_no_divergence():
+    means = over_seeds(curve(0, [np.nan, -2.0, -1.0]))
+    assert means["n_diverged"].eq(0).all()
+    assert means["nats"].tolist()[1:] == [-2.0, -1.0]
+
+
+def test_points_that_some_seed_has_not_reached_are_left_out():
+    means = over_seeds(pd.concat([curve(0, [-3.0, -2.0, -1.0]), curve(1, [-5.0], samples=[100])]))
+    assert means["samples"].tolist() == [100]
+    assert means["n_diverged"].tolist() == [0]
+
+
+def test_no_rows_give_no_points():
+    assert over_seeds(figure2_curves(frame(BOUND, {}).iloc[:0])).columns.tolist()[:5] == CURVE

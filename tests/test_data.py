@@ -1,0 +1,559 @@
+"""data.py and download.py: what the experiments get, and every download fault of VERIFICATION.md section 6.
+
+The faults are served by a loopback server from small made-up files. No test can reach another machine.
+"""
+
+import gzip
+import hashlib
+import os
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import tracemalloc
+import zlib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+import scipy.io
+
+from aevb import UserError, data, download
+from aevb.download import RemoteFile, fetch
+
+REAL = Path(os.environ.get("AEVB_DATA_MIRROR") or "/nonexistent")
+BODY = bytes(range(256)) * 40
+SHAPE = (5, 2, 3)
+
+
+def remote(content: bytes, *mirrors: str, name: str = "tiny.bin") -> RemoteFile:
+    mirrors = mirrors or ("http://unknown.invalid/",)
+    return RemoteFile(name, len(content), hashlib.sha256(content).hexdigest(), mirrors)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture(autouse=True)
+def isolated(monkeypatch):
+    """No mirror of the user's, no proxy, no waiting, and no name lookup beyond this machine."""
+    lookup = socket.getaddrinfo
+
+    def loopback_only(host, *args, **kwargs):
+        if host != "127.0.0.1":
+            raise socket.gaierror(f"a test looked up {host}")
+        return lookup(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", loopback_only)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("AEVB_DATA_MIRROR", raising=False)
+    monkeypatch.setattr(download, "BACKOFF", 0.01)
+
+
+# ------------------------------------------------------------------------------------------------ the server
+
+
+class Server(ThreadingHTTPServer):
+    """Serves /{behaviour}/{file}; a behaviour is a method of `Handler`."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.requests = []
+        self.released = threading.Event()  # what a hanging handler waits for
+        self.pair = threading.Barrier(2)  # holds a request until there are two
+
+    def mirror(self, behaviour: str) -> str:
+        return f"http://127.0.0.1:{self.server_port}/{behaviour}/"
+
+    def handle_error(self, request, client_address):
+        pass  # clients that hang up are what these tests are about
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        behaviour = unquote(self.path).split("/")[1]
+        self.server.requests.append(behaviour)
+        getattr(self, behaviour.split()[0])()
+
+    def log_message(self, *args):
+        pass
+
+    def reply(self, body=b"", status=200, length=None, **headers):
+        self.send_response(status)
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def good(self):
+        self.reply(BODY, length=len(BODY))
+
+    def missing(self):
+        self.reply(status=404)
+
+    def forbidden(self):
+        self.reply(status=403)
+
+    def flaky(self):
+        self.good() if len(self.server.requests) > 2 else self.reply(status=500)
+
+    def busy(self):
+        self.good() if len(self.server.requests) > 1 else self.reply(status=429, **{"Retry-After": "3600"})
+
+    def always_busy(self):
+        self.reply(status=429)
+
+    def hang(self):
+        self.server.released.wait(20)
+
+    def hang_in_body(self):
+        self.reply(BODY[:100], length=len(BODY))
+        self.wfile.flush()
+        self.server.released.wait(20)
+
+    def drip(self):
+        self.reply(length=len(BODY))
+        while not self.server.released.wait(0.02):
+            self.wfile.write(b"x")
+
+    def reset(self):
+        self.reply(BODY[:100], length=len(BODY))
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.rfile.close()
+        self.wfile.close()
+        self.connection.close()
+
+    def short(self):
+        self.reply(BODY[:100], length=len(BODY))
+
+    def short_without_length(self):
+        self.reply(BODY[:100])
+
+    def html(self):
+        self.reply(b"<!DOCTYPE html><p>Please log in to this network", **{"Content-Type": "text/html"})
+
+    def loop(self):
+        self.reply(status=302, Location=self.path)
+
+    def wrong(self):
+        self.reply(BODY[::-1])
+
+    def endless(self):
+        self.reply()
+        while not self.server.released.is_set():
+            self.wfile.write(BODY)
+
+    def meet(self):
+        self.server.pair.wait(30)
+        self.good()
+
+    def encoded(self):
+        self.reply(BODY, length=len(BODY), **{"Content-Encoding": "gzip"})
+
+
+@pytest.fixture
+def server():
+    with Server() as running:
+        threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        yield running
+        running.released.set()
+        running.shutdown()
+
+
+# ------------------------------------------------------------------------------------------- download faults
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        ("missing", "404"),
+        ("forbidden", "403"),
+        ("always_busy", "429"),
+        ("hang", "not complete after 0.3 seconds"),
+        ("hang_in_body", "not complete after 0.3 seconds"),
+        ("drip", "not complete after 0.3 seconds"),
+        ("reset", "ProtocolError|ConnectionError"),
+        ("short", "100 bytes"),
+        ("short_without_length", "served 100 bytes, not 10240"),
+        ("html", "<!DOCTYPE html>"),
+        ("loop", "TooManyRedirects"),
+        ("wrong", "hash"),
+        ("endless", "served more"),
+    ],
+)
+def test_a_bad_address_is_named_with_its_reason_and_leaves_nothing_behind(
+    server, tmp_path, monkeypatch, behaviour, reason
+):
+    monkeypatch.setattr(download, "DEADLINE", 0.3 if "hang" in behaviour or behaviour == "drip" else 10)
+    began = time.monotonic()
+    with pytest.raises(UserError, match=reason) as error:
+        fetch(remote(BODY, server.mirror(behaviour)), tmp_path)
+    assert time.monotonic() - began < 5
+    assert server.mirror(behaviour) + "tiny.bin" in str(error.value)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("behaviour", ["missing", "hang_in_body", "reset", "html", "wrong", "endless"])
+def test_the_second_mirror_mends_the_first(server, tmp_path, monkeypatch, behaviour):
+    monkeypatch.setattr(download, "DEADLINE", 1.5)
+    path = fetch(remote(BODY, server.mirror(behaviour), server.mirror("good")), tmp_path)
+    assert path.read_bytes() == BODY
+    assert names(tmp_path) == ["tiny.bin"]
+
+
+@pytest.mark.parametrize(("behaviour", "requests"), [("flaky", 3), ("busy", 2)])
+def test_transient_statuses_are_tried_again(server, tmp_path, monkeypatch, behaviour, requests):
+    monkeypatch.setattr(download, "DEADLINE", 10)
+    assert fetch(remote(BODY, server.mirror(behaviour)), tmp_path).read_bytes() == BODY
+    assert len(server.requests) == requests
+
+
+def test_silence_is_noticed_before_the_deadline(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "STALL", 0.2)
+    with pytest.raises(UserError, match="timed out"):
+        fetch(remote(BODY, server.mirror("hang_in_body")), tmp_path)
+
+
+def test_a_content_encoding_does_not_unpack_the_file(server, tmp_path):
+    assert fetch(remote(BODY, server.mirror("encoded")), tmp_path).read_bytes() == BODY
+
+
+def test_all_mirrors_bad_lists_each_and_tells_how_to_go_on(server, tmp_path):
+    mirrors = [server.mirror(behaviour) for behaviour in ("missing", "html", "wrong")]
+    with pytest.raises(UserError) as error:
+        fetch(remote(BODY, *mirrors, "http://unknown.invalid/"), tmp_path)
+    message = str(error.value)
+    addresses = [line for line in message.splitlines() if line.startswith("  http")]
+    assert addresses == [f"  {mirror}tiny.bin" for mirror in [*mirrors, "http://unknown.invalid/"]]
+    assert "404" in message
+    assert message.endswith("put tiny.bin into a folder and set AEVB_DATA_MIRROR to that folder.")
+
+
+@pytest.mark.parametrize("form", [str, Path.as_uri, lambda folder: f"{folder}/"])
+def test_the_users_folder_comes_first(server, tmp_path, monkeypatch, form):
+    folder = tmp_path / "my mirror, où ça #1"
+    folder.mkdir()
+    (folder / "tiny.bin").write_bytes(BODY)
+    monkeypatch.setenv("AEVB_DATA_MIRROR", form(folder))
+    cache = tmp_path / "a cache with ü"
+    assert fetch(remote(BODY, server.mirror("good")), cache).read_bytes() == BODY
+    assert server.requests == []
+
+
+def test_the_users_address_comes_first_and_may_hold_spaces_and_unicode(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("AEVB_DATA_MIRROR", server.mirror("good où ça"))
+    assert fetch(remote(BODY, server.mirror("missing")), tmp_path).read_bytes() == BODY
+    assert server.requests == ["good où ça"]
+
+
+@pytest.mark.parametrize("content", [None, BODY[:-1], BODY + b"x", BODY[::-1]])
+def test_a_bad_local_mirror_is_passed_over(server, tmp_path, monkeypatch, content):
+    folder, cache = tmp_path / "mirror", tmp_path / "cache"
+    folder.mkdir()
+    if content is not None:
+        (folder / "tiny.bin").write_bytes(content)
+    monkeypatch.setenv("AEVB_DATA_MIRROR", str(folder))
+    assert fetch(remote(BODY, server.mirror("good")), cache).read_bytes() == BODY
+
+
+def test_a_cached_file_is_used_offline(tmp_path):
+    (tmp_path / "tiny.bin").write_bytes(BODY)
+    assert fetch(remote(BODY), tmp_path).read_bytes() == BODY
+
+
+def test_a_corrupt_cached_file_is_replaced_but_only_by_a_good_one(server, tmp_path):
+    cached = tmp_path / "tiny.bin"
+    cached.write_bytes(b"corrupt")
+    with pytest.raises(UserError, match="404"):
+        fetch(remote(BODY, server.mirror("missing")), tmp_path)
+    assert cached.read_bytes() == b"corrupt"
+    fetch(remote(BODY, server.mirror("good")), tmp_path)
+    assert cached.read_bytes() == BODY
+    assert names(tmp_path) == ["tiny.bin"]
+
+
+def test_a_read_only_cache(server, tmp_path, monkeypatch):
+    """Root may write anywhere, so it is the making of temporary files that is refused."""
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(tmp_path))
+
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", refuse)
+    with pytest.raises(UserError, match=r"Cannot use .*Permission denied.*mend its permissions"):
+        fetch(remote(BODY, server.mirror("good")), tmp_path)
+    (tmp_path / "tiny.bin").write_bytes(BODY)
+    assert fetch(remote(BODY, server.mirror("good")), tmp_path).read_bytes() == BODY
+    assert server.requests == []
+
+
+def test_a_full_disk_is_not_blamed_on_the_mirrors(server, tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match=r"Cannot use .*No space left.*Free space"):
+        fetch(remote(BODY, server.mirror("good")), tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_two_processes_at_once(server, tmp_path):
+    file = remote(BODY, server.mirror("meet"))
+    code = f"from aevb.download import *; fetch(RemoteFile(*{tuple(file)!r}), Path({str(tmp_path)!r}))"
+    processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    assert [process.wait(timeout=60) for process in processes] == [0, 0]
+    assert server.requests == ["meet", "meet"]
+    assert (tmp_path / "tiny.bin").read_bytes() == BODY
+    assert names(tmp_path) == ["tiny.bin"]
+
+
+# ---------------------------------------------------------------------------------------------------- readers
+
+
+def idx(pixels: bytes, magic: int = 2051, shape: tuple[int, int, int] = SHAPE) -> bytes:
+    return gzip.compress(struct.pack(">4i", magic, *shape) + pixels)
+
+
+PIXELS = bytes(range(30))
+GOOD_GZ = idx(PIXELS)
+BAD_GZ = {
+    "truncated": (GOOD_GZ[:-10], "does not unpack"),
+    "bad CRC": (GOOD_GZ[:-8] + bytes([GOOD_GZ[-8] ^ 1]) + GOOD_GZ[-7:], "does not unpack: CRC"),
+    "damaged": (GOOD_GZ[:12] + b"\xff\xff\xff" + GOOD_GZ[15:], "does not unpack"),
+    "not gzip": (b"<!DOCTYPE html>", "does not unpack"),
+    "bomb": (idx(bytes(20_000_000)), "does not unpack to the 46 bytes"),
+    "labels": (idx(PIXELS, magic=2049), "not an IDX file"),
+    "count": (idx(PIXELS, shape=(6, 2, 3)), "not an IDX file"),
+    "dims": (idx(PIXELS, shape=(5, 3, 2)), "not an IDX file"),
+    "too few": (idx(PIXELS[:-1]), "does not unpack to"),
+    "empty": (gzip.compress(b""), "not an IDX file"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_GZ)
+def test_a_bad_idx_file_is_refused(tmp_path, monkeypatch, fault):
+    content, reason = BAD_GZ[fault]
+    (tmp_path / "tiny.gz").write_bytes(content)
+    tiny = data.Dataset(
+        (2, 3), 255.0, 3, 2, lambda path: data._read_idx(path, SHAPE), (remote(content, name="tiny.gz"),)
+    )
+    monkeypatch.setitem(data.DATASETS, "tiny", tiny)
+    with pytest.raises(UserError, match=reason):
+        data.prepare("tiny", tmp_path)
+
+
+def test_a_bomb_is_not_unpacked(tmp_path):
+    (tmp_path / "bomb.gz").write_bytes(BAD_GZ["bomb"][0])
+    tracemalloc.start()
+    with pytest.raises(UserError):
+        data._read_idx(tmp_path / "bomb.gz", SHAPE)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000
+
+
+def test_a_good_idx_file_is_split_into_its_first_and_last_images(tmp_path, monkeypatch):
+    (tmp_path / "tiny.gz").write_bytes(GOOD_GZ)
+    file = remote(GOOD_GZ, name="tiny.gz")
+    tiny = data.Dataset((2, 3), 255.0, 2, 1, lambda path: data._read_idx(path, SHAPE), (file,))
+    monkeypatch.setitem(data.DATASETS, "tiny", tiny)
+    split = data.prepare("tiny", tmp_path)
+    np.testing.assert_array_equal(split.train, np.arange(12).reshape(2, 6))
+    np.testing.assert_array_equal(split.test, np.arange(24, 30).reshape(1, 6))
+
+
+def test_a_bad_mat_file_is_refused(tmp_path):
+    path = tmp_path / "frey_rawface.mat"
+    faces = np.zeros((560, 1965), np.uint8)
+    for content, reason in [
+        ({"ff": faces.T}, "not uint8"),
+        ({"ff": faces.astype(float)}, "not uint8"),
+        ({"gg": faces}, "no variable 'ff'"),
+        ({"ff": faces}, "does not hold the Frey faces"),
+    ]:
+        scipy.io.savemat(path, content)
+        with pytest.raises(UserError, match=reason):
+            data._read_frey(path)
+    for damaged in (path.read_bytes()[:1000], b"\x80\x04cos\nsystem\n", b"", zlib.compress(b"x")):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="does not read as a MATLAB"):
+            data._read_frey(path)
+
+
+# ------------------------------------------------------------------------------------------------- the splits
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """`prepare` from the user's folder alone."""
+    cache = tmp_path_factory.mktemp("cache")
+
+    def prepare(name: str) -> data.Split:
+        missing = [file.name for file in data.DATASETS[name].files if not (REAL / file.name).is_file()]
+        if missing:
+            pytest.skip(f"AEVB_DATA_MIRROR is not a folder with {', '.join(missing)}")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AEVB_DATA_MIRROR", str(REAL))
+            return data.prepare(name, cache)
+
+    return prepare
+
+
+@pytest.mark.parametrize(
+    ("name", "n_train", "n_test", "shape", "scale", "digest"),
+    [
+        ("mnist", 50_000, 10_000, (28, 28), 255.0, "3fe1e6dc4fa96a24"),
+        ("frey", 1600, 365, (28, 20), 256.0, "e63792ad13602a42"),
+        ("digits", 1500, 297, (8, 8), 16.0, "b8ed9bbe49edf029"),
+    ],
+)
+def test_the_splits(real, name, n_train, n_test, shape, scale, digest):
+    split = real(name)
+    dims = shape[0] * shape[1]
+    assert split.train.shape == (n_train, dims)
+    assert split.test.shape == (n_test, dims)
+    assert split.train.dtype == split.test.dtype == np.uint8
+    assert split.train.flags.c_contiguous
+    assert (split.image_shape, split.scale) == (shape, scale)
+    assert (data.DATASETS[name].image_shape, data.DATASETS[name].n_train) == (shape, n_train)
+    assert 0.9 * scale < split.train.max() <= scale
+    assert split.digest.startswith(digest), "the split moved, and with it every number of the experiments"
+
+
+def test_mnist_keeps_the_order_of_its_files(real):
+    split = real("mnist")
+    raw = gzip.decompress((REAL / "train-images-idx3-ubyte.gz").read_bytes())
+    assert split.train.tobytes() == raw[16 : 16 + 50_000 * 784]
+
+
+def gaussian_log_density(fitted: np.ndarray, x: np.ndarray) -> float:
+    """Mean log density of x, in nats, under the maximum-likelihood per-pixel Gaussian of `fitted`."""
+    mean, variance = fitted.mean(0), fitted.var(0)
+    return float((-0.5 * (np.log(2 * np.pi * variance) + (x - mean) ** 2 / variance)).sum(1).mean())
+
+
+def test_frey_without_latents_has_the_known_density(real):
+    """PROTOCOL.md: 577.0 nats on all of Frey/256, 578.6/569.3 on the split; /255 would be 2.19 off."""
+    split = real("frey")
+    train, test = split.train / split.scale, split.test / split.scale
+    everything = np.concatenate([train, test])
+    assert gaussian_log_density(everything, everything) == pytest.approx(577.0, abs=0.05)
+    assert gaussian_log_density(train, train) == pytest.approx(578.6, abs=0.05)
+    assert gaussian_log_density(train, test) == pytest.approx(569.3, abs=0.05)
+
+
+def test_frey_faces_are_upright(real):
+    """Rows are rows: a face is smoother as 28 x 20 than with its sides exchanged."""
+
+    def roughness(images: np.ndarray) -> float:
+        return float(np.abs(np.diff(images, axis=1)).mean())
+
+    faces = real("frey").train[:100].astype(float)
+    assert roughness(faces.reshape(-1, 28, 20)) < 0.7 * roughness(faces.reshape(-1, 20, 28))
+
+
+def test_an_unknown_dataset_is_refused_with_the_known_ones(tmp_path):
+    with pytest.raises(UserError, match="'cifar'; the known ones are mnist, frey, digits"):
+        data.prepare("cifar", tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------ save, load
+
+
+@pytest.fixture
+def tiny_split():
+    pixels = np.arange(60, dtype=np.uint8).reshape(10, 6)
+    return data.make_split("tiny", pixels[:7], pixels[7:], 255.0, (2, 3))
+
+
+def test_the_digest_covers_everything(tiny_split):
+    train, test, scale, shape, digest = tiny_split
+    other = train.copy()
+    other[0, 0] += 1
+    pixels = np.concatenate([train, test])
+    variants = [
+        ("other", train, test, scale, shape),
+        ("tiny", other, test, scale, shape),
+        ("tiny", train, test[::-1], scale, shape),
+        ("tiny", pixels[:6], pixels[6:], scale, shape),
+        ("tiny", train, test, 256.0, shape),
+        ("tiny", train, test, scale, (3, 2)),
+    ]
+    digests = {data.make_split(*variant).digest for variant in variants}
+    assert len(digests | {digest}) == len(variants) + 1
+
+
+def test_save_then_load(tiny_split, tmp_path):
+    path = tmp_path / "new folder" / "tiny.npz"
+    data.save(tiny_split, path)
+    first = path.read_bytes()
+    loaded = data.load(path)
+    for name, value in tiny_split._asdict().items():
+        np.testing.assert_array_equal(getattr(loaded, name), value)
+    assert type(loaded.scale) is float
+    assert loaded.image_shape == (2, 3)
+    assert loaded.train.dtype == np.uint8
+    data.save(loaded, path)
+    assert path.read_bytes() == first
+    assert names(path.parent) == ["tiny.npz"]
+
+
+def test_load_refuses_damage(tiny_split, tmp_path):
+    path = tmp_path / "tiny.npz"
+    data.save(tiny_split, path)
+    good = path.read_bytes()
+    fields = tiny_split._asdict()
+
+    path.write_bytes(good[: len(good) // 2])
+    with pytest.raises(UserError, match="Cannot read"):
+        data.load(path)
+    path.write_bytes(good.replace(bytes(range(20, 30)), bytes(10)))  # the zip's own CRC sees this one
+    with pytest.raises(UserError, match="Cannot read"):
+        data.load(path)
+    np.savez(path, **{**fields, "train": fields["train"] + 1})
+    with pytest.raises(UserError, match="is damaged"):
+        data.load(path)
+    np.savez(path, **{name: value for name, value in fields.items() if name != "test"})
+    with pytest.raises(UserError, match="Cannot read"):
+        data.load(path)
+    np.savez(path, **{**fields, "train": np.array([{}], dtype=object)})
+    with pytest.raises(UserError, match="allow_pickle"):
+        data.load(path)
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match="Cannot read"):
+        data.load(path)
+    (tmp_path / "frey.npz").write_bytes(good)
+    with pytest.raises(UserError, match="not the dataset 'frey'"):
+        data.load(tmp_path / "frey.npz")
+    with pytest.raises(UserError, match="There is no"):
+        data.load(tmp_path / "absent.npz")
+
+
+def test_a_failed_save_keeps_the_old_file(tiny_split, tmp_path, monkeypatch):
+    path = tmp_path / "tiny.npz"
+    path.write_bytes(b"old")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match="No space left"):
+        data.save(tiny_split, path)
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["tiny.npz"]
+
+
+def test_saving_below_a_file_is_refused(tiny_split, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UserError, match="Cannot write"):
+        data.save(tiny_split, tmp_path / "file" / "tiny.npz")

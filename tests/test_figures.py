@@ -1,0 +1,232 @@
+"""The figures: layout, colours, windows and files. What they look like is for eyes; what they say is tested here."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_hex
+
+from aevb import UserError, figures
+
+PAPER = pd.read_csv(Path(__file__).parents[1] / "results/reference/paper.csv")
+MNIST = {"dataset": "mnist", "n_hidden": 500, "n_train": 50_000}
+FREY = {"dataset": "frey", "n_hidden": 200, "n_train": 1600}
+RED, GREEN, BLUE = to_hex("red"), to_hex("green"), to_hex("blue")
+
+
+def bounds(cell, n_latent, values, seeds=1, methods=("aevb", "wake_sleep"), last=1e6):
+    """Curves of every method and split at len(values) points up to `last`."""
+    samples = np.geomspace(last / 1e3, last, len(values))
+    curves = [
+        pd.DataFrame({"seed": seed, "samples": samples, "bound": np.add(values, 0.1 * seed)}).assign(
+            **cell, n_latent=n_latent, estimator=method, split=split, seconds=1.0
+        )
+        for seed in range(seeds)
+        for method in methods
+        for split in ["train_running", "train", "test"]
+    ]
+    return pd.concat(curves, ignore_index=True)
+
+
+def marginal(n_train, values, seeds=1, last=1e6, dataset="mnist"):
+    cell = {"dataset": dataset, "n_hidden": 100, "n_train": n_train}
+    rows = bounds(cell, 3, values, seeds, ["aevb", "wake_sleep", "mcem"], last).query(
+        "split != 'train_running'"
+    )
+    return rows.rename(columns={"bound": "log_likelihood"}).assign(
+        evidence_estimator="appendix_d_paper", std_error_points=0.5
+    )
+
+
+def panels(figure):
+    return [axes for axes in figure.axes if axes.get_title()]
+
+
+def lines(axes, colour, style, thin=False):
+    width = figures.PAPER_LINE["linewidth"]
+    return [
+        line
+        for line in axes.lines
+        if to_hex(line.get_color()) == colour
+        and line.get_linestyle() == style
+        and (line.get_linewidth() == width) == thin
+    ]
+
+
+VALUES = np.linspace(-300, -140, 20)
+
+
+@pytest.fixture(scope="module")
+def figure2():
+    mnist = [bounds(MNIST, n_latent, VALUES, seeds=2) for n_latent in (3, 5, 10, 20, 200)]
+    frey = [bounds(FREY, n_latent, VALUES + 800) for n_latent in (2, 5, 10, 20)]
+    return figures.figure2(pd.concat([*frey, *mnist]), PAPER)
+
+
+def test_figure2_has_the_papers_panels(figure2):
+    titles = [f"MNIST, $N_z = {n}$" for n in (3, 5, 10, 20, 200)] + [
+        f"Frey Face, $N_z = {n}$" for n in (2, 5, 10, 20)
+    ]
+    assert [axes.get_title() for axes in panels(figure2)] == titles
+    assert all(axes.get_xscale() == "log" for axes in panels(figure2))
+    assert all(axes.get_xlabel() == "# Training samples evaluated" for axes in panels(figure2))
+    assert [axes.get_ylabel() for axes in panels(figure2)] == [r"$\mathcal{L}$"] + 4 * [""] + [
+        r"$\mathcal{L}$"
+    ] + 3 * [""]
+
+
+def test_figure2_has_the_papers_legend_in_the_empty_place(figure2):
+    *_, place = figure2.axes
+    assert [text.get_text() for text in place.get_legend().get_texts()] == [
+        "AEVB (test)",
+        "AEVB (train)",
+        "Wake-Sleep (test)",
+        "Wake-Sleep (train)",
+        "the paper's curve",
+    ]
+    assert place.get_subplotspec().colspan.start == 4
+    assert place.get_subplotspec().rowspan.start == 1
+
+
+@pytest.mark.parametrize("style", ["-", "--"])
+@pytest.mark.parametrize("colour", [RED, GREEN])
+def test_figure2_draws_ours_and_the_papers_once_each(figure2, colour, style):
+    for axes in panels(figure2):
+        assert len(lines(axes, colour, style)) == 1
+        assert len(lines(axes, colour, style, thin=True)) == 1
+
+
+def test_bands_only_where_there_are_seeds(figure2):
+    bands = [
+        sum(isinstance(artist, PolyCollection) for artist in axes.collections) for axes in panels(figure2)
+    ]
+    assert bands == 5 * [4] + 4 * [0]
+
+
+def test_figure2_keeps_the_papers_window_where_ours_is_in_it():
+    long = bounds(MNIST, 3, np.linspace(-140, -120, 10), last=2e8)
+    [axes] = panels(figures.figure2(long, PAPER))
+    assert axes.get_xlim() == (1e5, 2.5e8)
+    assert axes.get_ylim() == (-150, -95)
+
+
+def test_figure2_grows_for_short_and_bad_curves():
+    [axes] = panels(figures.figure2(bounds(MNIST, 3, np.full(10, -250.0), last=2e4), PAPER))
+    assert axes.get_xlim() == (2e3, 2.5e8)
+    assert axes.get_ylim() == (-250, -95)
+    [axes] = panels(figures.figure2(bounds(MNIST, 3, np.full(10, -1e9), last=2e4), PAPER))
+    assert axes.get_ylim() == (-150 - 5 * 55, -95)
+    [axes] = panels(figures.figure2(bounds(FREY, 2, np.full(10, 1700.0), last=1e8), PAPER))
+    assert axes.get_ylim() == (0, 1700)
+
+
+def test_a_data_set_without_curves_in_the_paper_shows_all_of_ours():
+    digits = {"dataset": "digits", "n_hidden": 50, "n_train": 1437}
+    figure = figures.figure2(bounds(digits, 2, [-50.0, -40.0, -30.0]), PAPER)
+    [axes] = panels(figure)
+    assert axes.get_title() == "digits, $N_z = 2$"
+    assert axes.get_ylim() == (-51, -29)
+    assert len(axes.lines) == 4
+    assert "the paper's curve" not in [text.get_text() for text in figure.axes[-1].get_legend().get_texts()]
+
+
+def test_a_diverged_seed_ends_the_curve_and_is_named():
+    rows = bounds(MNIST, 3, VALUES, seeds=3)
+    rows.loc[(rows["seed"] == 1) & (rows["samples"] > 3e5) & (rows["estimator"] == "aevb"), "bound"] = np.nan
+    [axes] = panels(figures.figure2(rows, PAPER))
+    assert [text.get_text() for text in axes.texts] == ["AEVB: 1 of 3 seeds diverged"]
+    samples, nats = lines(axes, RED, "--")[0].get_data()
+    assert np.isnan(nats[samples > 3e5]).all()
+    assert np.isfinite(nats[samples <= 3e5]).all()
+
+
+def test_every_seed_diverged_from_the_start():
+    [axes] = panels(figures.figure2(bounds(MNIST, 3, [np.nan, np.nan], seeds=2), PAPER))
+    assert axes.texts[0].get_text().count("2 of 2 seeds diverged") == 2
+    assert axes.get_ylim() == (-150, -95)
+
+
+def test_an_estimator_of_the_reader_gets_a_colour_of_its_own():
+    rows = bounds(MNIST, 3, VALUES, methods=("aevb", "iwae"))
+    figure = figures.figure2(rows, PAPER)
+    assert len(lines(panels(figure)[0], to_hex(figures.OTHER_COLOURS[0]), "--")) == 1
+    assert "iwae (test)" in [text.get_text() for text in figure.axes[-1].get_legend().get_texts()]
+
+
+def test_no_run_of_the_figure_is_an_error_for_the_user():
+    with pytest.raises(UserError, match="none of the runs"):
+        figures.figure2(bounds(MNIST | {"n_hidden": 7}, 3, VALUES), PAPER)
+
+
+def test_figure3_has_the_papers_panels_and_colours():
+    rows = pd.concat([marginal(n, np.linspace(-155, -130, 6), last=6.8e7) for n in (50_000, 1000)])
+    figure = figures.figure3(rows, PAPER)
+    small, large = panels(figure)
+    assert small.get_title() == r"$N_{\mathrm{train}} = 1000$"
+    assert large.get_title() == r"$N_{\mathrm{train}} = 50000$"
+    assert small.get_ylabel() == "Marginal log-likelihood"
+    assert [small.get_xlim(), small.get_ylim()] == [(0, 60), (-160, -100)]
+    assert [large.get_xlim(), large.get_ylim()] == [(0, 68), (-160, -125)]
+    for colour in [RED, GREEN, BLUE]:
+        for style in ["-", "--"]:
+            assert len(lines(small, colour, style)) == len(lines(small, colour, style, thin=True)) == 1
+    assert len(small.containers) == 6  # error bars of a single seed
+    assert len(figure.axes[-1].get_legend().get_texts()) == 7
+
+
+@pytest.mark.parametrize(
+    ("n_train", "last", "right", "note"),
+    [
+        (1000, 1e6, 1.05, ""),
+        (50_000, 1e6, 3.576, ""),  # as far as twice the paper's first point, at 1.788 million
+        (50_000, 2e4, 0.021, "the paper's curves begin at 1.8 million"),
+    ],
+)
+def test_figure3_ends_where_ours_end(n_train, last, right, note):
+    [axes] = panels(figures.figure3(marginal(n_train, np.full(4, -180.0), last=last), PAPER))
+    assert axes.get_xlim()[1] == pytest.approx(right, rel=1e-3)
+    assert axes.get_ylim()[0] == -180
+    assert "".join(text.get_text() for text in axes.texts) == note
+
+
+def test_figure3_shows_seeds_as_bands_and_other_data_sets_by_name():
+    figure = figures.figure3(marginal(100, [-40.0, -30.0], seeds=2, dataset="digits"), PAPER)
+    [axes] = panels(figure)
+    assert axes.get_title() == r"digits, $N_{\mathrm{train}} = 100$"
+    assert sum(isinstance(artist, PolyCollection) for artist in axes.collections) == 6
+    assert not axes.containers
+
+
+def test_figure4_tiles_in_reading_order_frey_first():
+    mnist = np.random.default_rng(0).random((20, 20, 28, 28))
+    frey = np.random.default_rng(1).random((10, 10, 28, 20))
+    left, right = figures.figure4({"mnist": mnist, "frey": frey}).axes
+    assert left.get_xlabel() == "(a) Learned Frey Face manifold"
+    assert right.get_xlabel() == "(b) Learned MNIST manifold"
+    assert (left.images[0].cmap.name, right.images[0].cmap.name) == ("gray", "gray_r")
+    tiled = np.asarray(right.images[0].get_array())
+    assert tiled.shape == (560, 560)
+    np.testing.assert_array_equal(tiled[28:56, 3 * 28 : 4 * 28], mnist[1, 3])
+    assert right.images[0].get_clim() == (0, 1)
+
+
+def test_figure5_has_the_papers_panels():
+    images = {n: np.random.default_rng(n).random((100, 8, 8)) for n in (20, 2, 10, 5)}
+    axes = figures.figure5(images).axes
+    assert [a.get_xlabel() for a in axes] == [
+        f"({c}) {n}-D latent space" for c, n in zip("abcd", (2, 5, 10, 20), strict=True)
+    ]
+    np.testing.assert_array_equal(np.asarray(axes[1].images[0].get_array())[8:16, 16:24], images[5][12])
+
+
+def test_files_are_the_same_byte_for_byte(tmp_path):
+    for run in ["first", "second"]:
+        rows = bounds(MNIST, 3, VALUES, seeds=2)
+        figures.save(figures.figure2(rows, PAPER), tmp_path / run)
+        figures.save(figures.figure5({2: np.eye(8)[None].repeat(100, 0)}), tmp_path / f"{run}-images")
+    for first in sorted(tmp_path.glob("first*")):
+        assert first.read_bytes() == first.with_name(first.name.replace("first", "second")).read_bytes()
+    assert sorted(path.name for path in tmp_path.glob("first.*")) == ["first.pdf", "first.png", "first.svg"]
+    assert b"CreationDate" not in (tmp_path / "first.pdf").read_bytes()

@@ -1,0 +1,164 @@
+"""The tables: interpolation on the paper's curves, intervals, and the text that is made of them."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from aevb import UserError, tables
+
+PAPER = pd.read_csv(Path(__file__).parents[1] / "results/reference/paper.csv")
+COLUMNS = [  # the contract of results/tables/paper_comparison.csv
+    *["figure", "dataset", "method", "n_latent", "n_train", "split", "samples"],
+    *["paper", "ours", "ci_low", "ci_high", "difference"],
+]
+
+
+def bounds(samples, values, split="test", **changes):
+    """Bounds of one cell of Figure 2 (MNIST, N_z = 3): `values` is (seeds, points)."""
+    cell = {"dataset": "mnist", "estimator": "aevb", "n_hidden": 500, "n_latent": 3, "n_train": 50_000}
+    seeds = [
+        pd.DataFrame({"seed": seed, "samples": samples, "bound": row, "split": split, "seconds": 1.0})
+        for seed, row in enumerate(np.atleast_2d(values))
+    ]
+    return pd.concat(seeds).assign(**(cell | changes))
+
+
+def marginal(samples, values, split="test", **changes):
+    """Evidence of one cell of Figure 3 (N_train = 1000), with a standard error of 0.5 over points."""
+    rows = bounds(samples, values, split, n_hidden=100, n_train=1000).rename(
+        columns={"bound": "log_likelihood"}
+    )
+    return rows.assign(evidence_estimator="appendix_d_paper", std_error_points=0.5, **changes)
+
+
+NO_BOUNDS, NO_MARGINAL = bounds([], []), marginal([], [])
+
+
+def paper_curve(figure, split="test", method="aevb", n_latent=3, n_train=50_000, dataset="mnist"):
+    wanted = {
+        "figure": figure,
+        "dataset": dataset,
+        "method": method,
+        "n_latent": n_latent,
+        "n_train": n_train,
+    }
+    rows = PAPER[(PAPER[list(wanted)] == list(wanted.values())).all(axis=1) & (PAPER["split"] == split)]
+    return rows.sort_values("samples").reset_index(drop=True)
+
+
+def test_the_paper_is_met_exactly_at_every_digitised_point():
+    curve = paper_curve(2)
+    table = tables.paper_comparison(bounds(curve["samples"], curve["nats"] + 1), NO_MARGINAL, PAPER)
+    assert table.columns.tolist() == COLUMNS
+    np.testing.assert_allclose(table["paper"], curve["nats"])
+    np.testing.assert_allclose(table["difference"], 1.0)
+    assert table[["ci_low", "ci_high"]].isna().all(axis=None)  # one seed says nothing about seeds
+
+
+def test_interpolation_is_linear_in_log_samples():
+    curve = paper_curve(2).iloc[:2]
+    middle = np.sqrt(curve["samples"].prod())
+    np.testing.assert_allclose(tables.interpolate(curve, np.array([middle])), curve["nats"].mean())
+
+
+def test_nothing_is_extrapolated():
+    curve = paper_curve(2)
+    first, last = curve["samples"].iloc[[0, -1]]
+    points = [first // 2, first - 1, first, last, last + 1, 2 * last]
+    table = tables.paper_comparison(bounds(points, np.full(6, -130.0)), NO_MARGINAL, PAPER)
+    assert table["samples"].tolist() == [first, last]
+
+
+def test_the_papers_train_curve_is_compared_with_our_running_mean():
+    ours = pd.concat([bounds([10**6], -150.0, "train_running"), bounds([10**6], -100.0, "train")])
+    table = tables.paper_comparison(ours, NO_MARGINAL, PAPER)
+    assert table[["split", "ours"]].to_numpy().tolist() == [["train", -150.0]]
+    assert table["paper"].item() == pytest.approx(-155.3, abs=0.1)  # PROTOCOL.md, values read off the figures
+
+
+def test_only_cells_of_the_papers_width_are_compared():
+    assert tables.paper_comparison(bounds([10**6], -150.0, n_hidden=100), NO_MARGINAL, PAPER).empty
+    assert tables.paper_comparison(NO_BOUNDS, marginal([10**6], -150.0, n_hidden=500), PAPER).empty
+
+
+def test_intervals_over_seeds_and_over_points():
+    values = np.array([[-150.0], [-152.0], [-151.5]])
+    table = tables.paper_comparison(bounds([10**6], values), marginal([10**6], -146.0), PAPER)
+    figure2, figure3 = table[table["figure"] == 2].iloc[0], table[table["figure"] == 3].iloc[0]
+    expected = stats.t.interval(0.95, 2, loc=values.mean(), scale=stats.sem(values[:, 0]))
+    np.testing.assert_allclose([figure2["ci_low"], figure2["ci_high"]], expected)
+    np.testing.assert_allclose([figure3["ci_low"], figure3["ci_high"]], [-146 - 0.98, -146 + 0.98])
+
+
+def test_a_diverged_seed_leaves_the_row_and_empties_ours():
+    ours = bounds([10**6, 2 * 10**6], [[-150.0, -148.0], [-151.0, np.nan]])
+    table = tables.paper_comparison(ours, NO_MARGINAL, PAPER)
+    assert table["ours"].iloc[0] == -150.5
+    assert np.isnan(table["ours"].iloc[1])
+    assert np.isfinite(table["paper"]).all()
+    assert tables.markdown_table(table).endswith("| diverged |")
+
+
+def test_the_readme_shows_the_last_point_common_to_train_and_test():
+    train = bounds([10**6, 2 * 10**6], [[-155.0, -149.0], [-155.2, -149.2]], "train_running")
+    ours = pd.concat([train, bounds([10**6], [[-153.0], [-153.2]])])
+    table = tables.paper_comparison(ours, marginal([10**6], -146.0), PAPER)
+    header, _, figure2, figure3 = tables.markdown_table(table).splitlines()
+    assert figure2 == (
+        "| 2 | mnist, N_z = 3 | AEVB | 1 M | -155.3 | -155.1 [-156.4, -153.8] | -153.0 | -153.1 [-154.4, -151.8] |"
+    )
+    assert figure3.startswith("| 3 | mnist, N_train = 1000 | AEVB | 1 M | – | – | -14")
+    assert header.count("|") == figure2.count("|") == figure3.count("|")
+
+
+def test_no_runs_of_the_paper_give_empty_tables():
+    digits = bounds([10**6], -30.0, dataset="digits")
+    table = tables.paper_comparison(digits, marginal([10**6], -30.0, dataset="digits"), PAPER)
+    assert table.empty
+    assert table.columns.tolist() == COLUMNS
+    assert len(tables.markdown_table(table).splitlines()) == 2
+    assert "samples" in tables.to_html(table, "Title", "Note")
+
+
+def test_markers():
+    text = "before\n<!-- results:begin -->\nold\n<!-- results:end -->\nafter <!-- other:begin -->x<!-- other:end -->"
+    block = r"| \1 | new |"
+    once = tables.insert_between_markers(text, "results", block)
+    assert once == text.replace("old", block)
+    assert tables.insert_between_markers(once, "results", block) == once
+    for broken in ["no markers", "<!-- results:begin -->", "<!-- results:end --><!-- results:begin -->"]:
+        with pytest.raises(UserError, match="results:begin"):
+            tables.insert_between_markers(broken, "results", block)
+
+
+def test_step_sizes_and_costs_have_the_columns_of_the_contract():
+    candidates = [
+        pd.DataFrame([dict.fromkeys(tables.STEP_SIZES, step) | {"extra": 1}]) for step in (0.01, 0.1)
+    ]
+    assert tables.step_sizes(candidates)["step_size"].tolist() == [0.01, 0.1]
+    assert tables.step_sizes(candidates).columns.tolist() == tables.STEP_SIZES
+    cell = dict.fromkeys(tables.COSTS, 3) | {"versions": {"torch": "2"}}
+    assert tables.costs([cell, cell]).shape == (2, len(tables.COSTS))
+    assert tables.costs([]).columns.tolist() == tables.COSTS
+
+
+def test_html_is_self_contained_and_formats_numbers():
+    frame = pd.DataFrame(
+        {
+            "samples": [1_000_000, 20],
+            "bound": [-153.04321, np.nan],
+            "std_error": [0.01234, 0.5],
+            "rate": [12345.6, 1],
+        }
+    )
+    html = tables.to_html(frame, "A < B", "a note")
+    cells = re.findall(r'<td headers="[^>]*>([^<]*)</td>', html)
+    assert cells == ["1,000,000", "−153.04", "0.0123", "12,346", "20", "–", "0.500", "1"]
+    assert "A &lt; B" in html
+    assert "a note" in html
+    assert not re.search(r"https?:|src=|@import|url\(", html)
+    assert tables.to_html(frame, "A < B", "a note") == html

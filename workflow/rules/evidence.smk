@@ -1,0 +1,28 @@
+# Appendix D: the marginal likelihood along training.
+
+
+rule evidence:
+    input:
+        points="results/data/{dataset}.npz",
+        runs=[
+            f"results/runs/{{dataset}}/{{estimator}}/{{sizes}}/seed{seed}/cell.json"
+            for seed in EXPERIMENTS.seeds
+        ],
+        code=sources("evidence/appendix_d", "streams"),
+    output:
+        "results/runs/{dataset}/{estimator}/{sizes}/evidence.csv",
+    log:
+        "results/logs/evidence/{dataset}-{estimator}-{sizes}.log",
+    benchmark:
+        "results/benchmarks/evidence/{dataset}-{estimator}-{sizes}.tsv"
+    threads: 1
+    resources:
+        gpu=GPU,
+        mem_mb=2000,
+        runtime=240,
+    params:
+        job=lambda wildcards: canonical(EXPERIMENTS.evidence_job(cell_of(wildcards))),
+        device=EXPERIMENTS.device,
+    shell:
+        "python -m aevb evidence --job {params.job:q} --points {input.points} --runs {input.runs}"
+        " --output {output} --device {params.device} --threads {threads} 2> {log}"

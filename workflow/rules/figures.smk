@@ -1,0 +1,94 @@
+# Figures 2-5 of the paper, ours in front of the paper's own curves.
+FORMATS = ["pdf", "png", "svg"]
+FIGURES = expand("results/figures/figure{n}.{format}", n=[2, 3, 4, 5], format=FORMATS)
+
+
+def files_of(n):
+    """A figure's three files, of which the report shows the svg."""
+    shown = report(
+        f"results/figures/figure{n}.svg",
+        caption=f"../report/figure{n}.rst",
+        category="Figures",
+        labels={"figure": str(n)},
+    )
+    return [shown, f"results/figures/figure{n}.pdf", f"results/figures/figure{n}.png"]
+
+
+def weights_of(figure):
+    """The final weights of the first seed of each of the figure's cells."""
+    return [
+        f"results/runs/{cell.path}/seed0/weights.safetensors"
+        for cell in EXPERIMENTS.cells(figure)
+    ]
+
+
+rule figure2:
+    input:
+        bounds="results/tables/bounds.csv",
+        paper=PAPER,
+        code=sources("figures"),
+    output:
+        files_of(2),
+    log:
+        "results/logs/figures/figure2.log",
+    localrule: True
+    params:
+        cells=as_json(EXPERIMENTS.cells("figure2")),
+    shell:
+        "python -m aevb figure2 --bounds {input.bounds} --paper {input.paper} --cells {params.cells:q}"
+        " --output results/figures/figure2 2> {log}"
+
+
+rule figure3:
+    input:
+        marginal="results/tables/marginal_likelihood.csv",
+        paper=PAPER,
+        code=sources("figures"),
+    output:
+        files_of(3),
+    log:
+        "results/logs/figures/figure3.log",
+    localrule: True
+    params:
+        cells=as_json(EXPERIMENTS.cells("figure3")),
+    shell:
+        "python -m aevb figure3 --marginal {input.marginal} --paper {input.paper} --cells {params.cells:q}"
+        " --output results/figures/figure3 2> {log}"
+
+
+rule figure4:
+    input:
+        weights=weights_of("figure4"),
+        points=[
+            f"results/data/{cell.dataset}.npz" for cell in EXPERIMENTS.cells("figure4")
+        ],
+        code=sources("figures", "generation"),
+    output:
+        files_of(4),
+    log:
+        "results/logs/figures/figure4.log",
+    localrule: True
+    params:
+        cells=as_json(EXPERIMENTS.cells("figure4")),
+    shell:
+        "python -m aevb figure4 --weights {input.weights} --points {input.points} --cells {params.cells:q}"
+        " --output results/figures/figure4 2> {log}"
+
+
+rule figure5:
+    input:
+        weights=weights_of("figure5"),
+        points=[
+            f"results/data/{cell.dataset}.npz" for cell in EXPERIMENTS.cells("figure5")
+        ],
+        code=sources("figures", "generation"),
+    output:
+        files_of(5),
+    log:
+        "results/logs/figures/figure5.log",
+    localrule: True
+    params:
+        cells=as_json(EXPERIMENTS.cells("figure5")),
+    shell:
+        "python -m aevb figure5 --weights {input.weights} --points {input.points} --cells {params.cells:q}"
+        " --output results/figures/figure5 2> {log}"

@@ -1,0 +1,127 @@
+# The numbers: one tidy table per question, and its page in the report.
+REPORTED = [
+    "paper_comparison",
+    "final_bounds",
+    "marginal_likelihood",
+    "step_sizes",
+    "costs",
+    "provenance",
+]
+TABLES = [
+    *expand("results/tables/{table}.csv", table=["bounds", *REPORTED]),
+    *expand("results/tables/html/{table}.html", table=REPORTED),
+]
+PAPER = str(ROOT / "results/reference/paper.csv")
+
+
+rule tables:
+    input:
+        TABLES,
+    localrule: True
+
+
+rule bounds:
+    input:
+        runs=runs(CELLS.values(), "cell.json"),
+        curves=runs(CELLS.values(), "curve.csv"),
+    output:
+        all="results/tables/bounds.csv",
+        final="results/tables/final_bounds.csv",
+    log:
+        "results/logs/tables/bounds.log",
+    localrule: True
+    shell:
+        "python -m aevb bounds --runs {input.runs} --output {output.all} --final {output.final} 2> {log}"
+
+
+rule marginal_likelihood:
+    input:
+        per_cell(EXPERIMENTS.cells("figure3"), "evidence.csv"),
+    output:
+        "results/tables/marginal_likelihood.csv",
+    log:
+        "results/logs/tables/marginal_likelihood.log",
+    localrule: True
+    shell:
+        "python -m aevb concatenate --inputs {input} --output {output} 2> {log}"
+
+
+rule step_sizes:
+    input:
+        per_cell(CELLS.values(), "step_size.csv"),
+    output:
+        "results/tables/step_sizes.csv",
+    log:
+        "results/logs/tables/step_sizes.log",
+    localrule: True
+    shell:
+        "python -m aevb concatenate --inputs {input} --output {output} 2> {log}"
+
+
+rule costs:
+    input:
+        runs(CELLS.values(), "cell.json"),
+    output:
+        costs="results/tables/costs.csv",
+        provenance="results/tables/provenance.csv",
+    log:
+        "results/logs/tables/costs.log",
+    localrule: True
+    shell:
+        "python -m aevb costs --runs {input} --output {output.costs} --provenance {output.provenance} 2> {log}"
+
+
+rule paper_comparison:
+    input:
+        bounds="results/tables/bounds.csv",
+        marginal="results/tables/marginal_likelihood.csv",
+        paper=PAPER,
+        code=sources("tables"),
+    output:
+        "results/tables/paper_comparison.csv",
+    log:
+        "results/logs/tables/paper_comparison.log",
+    localrule: True
+    params:
+        figure2=as_json(EXPERIMENTS.cells("figure2")),
+        figure3=as_json(EXPERIMENTS.cells("figure3")),
+    shell:
+        "python -m aevb paper-comparison --bounds {input.bounds} --marginal {input.marginal} --paper {input.paper}"
+        " --figure2 {params.figure2:q} --figure3 {params.figure3:q} --output {output} 2> {log}"
+
+
+rule html:
+    input:
+        table="results/tables/{table}.csv",
+        code=sources("tables"),
+    output:
+        report(
+            "results/tables/html/{table}.html",
+            caption="../report/{table}.rst",
+            category="Tables",
+            labels={"table": "{table}"},
+        ),
+    log:
+        "results/logs/tables/html-{table}.log",
+    localrule: True
+    shell:
+        "python -m aevb html --table {input.table} --output {output} 2> {log}"
+
+
+rule readme:
+    input:
+        "results/tables/paper_comparison.csv",
+    output:
+        "results/tables/readme.md",
+    log:
+        "results/logs/tables/readme.log",
+    localrule: True
+    params:
+        scale=EXPERIMENTS.scale,
+        reference=str(
+            ROOT / f"results/reference/paper_comparison_{EXPERIMENTS.scale}.csv"
+        ),
+        readme=str(ROOT / "README.md"),
+    shell:
+        "python -m aevb readme --comparison {input} --scale {params.scale} --reference {params.reference:q}"
+        " --readme {params.readme:q} --output {output} 2> {log}"
