@@ -11,6 +11,7 @@ from aevb import UserError
 from aevb.experiments import Cell, Dataset, EvidenceJob, Job, Positive, Search, Strict
 from aevb.schedule import BLOCK, PREFERRED, report_points, snapshot_points
 
+NVIDIA_DRIVER = Path("/proc/driver/nvidia")
 TRAIN_SIZES = {"mnist": 50_000, "frey": 1_600, "digits": 1_500}
 
 Figure = Literal["figure2", "figure3", "figure4", "figure5"]
@@ -48,6 +49,7 @@ class TrainingConfig(Strict):
 class StepSizeConfig(Strict):
     candidates: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
     seed: Annotated[int, Field(ge=0)]
+    n_latent: dict[Dataset, Positive]
 
 
 class EstimatorConfig(Strict):
@@ -128,6 +130,10 @@ class Config(Strict):
     def seeds(self) -> tuple[int, ...]:
         return tuple(range(self.budget.seeds))
 
+    def uses_gpu(self) -> bool:
+        """Whether jobs will compute on a GPU, without the second that importing torch takes."""
+        return self.device == "cuda" or (self.device == "auto" and NVIDIA_DRIVER.exists())
+
     def cell(self, dataset: Dataset, estimator: str, n_hidden: int, n_latent: int, n_train: int) -> Cell:
         model = self.models[dataset]
         return Cell(
@@ -175,11 +181,22 @@ class Config(Strict):
         return Job(cell=cell, seeds=self.seeds, samples=samples, snapshots=tuple(sorted({*kept, *smaller})))
 
     def search(self, cell: Cell) -> Search:
+        """The search whose step size the cell uses: one for all N_z of its dataset, method, width and N_train."""
+        family = [
+            other.n_latent
+            for other in self.all_cells()
+            if other.model_copy(update={"n_latent": cell.n_latent}) == cell
+        ]
+        wanted = self.step_size.n_latent[cell.dataset]
         estimator = self.estimators[cell.estimator]
         n_train = min(cell.n_train, estimator.search_points or cell.n_train)
-        train_points = min(cell.train_points, n_train)
+        size = {
+            "n_latent": wanted if wanted in family else min(family),
+            "n_train": n_train,
+            "train_points": min(cell.train_points, n_train),
+        }
         return Search(
-            cell=cell.model_copy(update={"n_train": n_train, "train_points": train_points}),
+            cell=cell.model_copy(update=size),
             candidates=self.step_size.candidates,
             seed=self.step_size.seed,
             samples=int(estimator.search_samples),

@@ -154,14 +154,6 @@ def _read(path: Path) -> Record:
     return Record(tensors, json.loads(header["meta"]))
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a small text file atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
-
-
 def export_weights(path: Path, record: Record) -> None:
     """Copy weights out of the store to a job's declared output."""
     _move(_write_beside(path, record), path)

@@ -69,6 +69,7 @@ class Trainer:
     data: Split
     device: torch.device
     root: Path  # of the store
+    evaluated: tuple[str, ...] = ("train", "test")  # splits on which a fresh bound is reported
 
     @property
     def model(self) -> Model:
@@ -219,15 +220,13 @@ class _Stack:
         """The paper's training bound (running mean since the last report), and fresh ones on both splits."""
         data, params = self.trainer.data, self.state.params
         result = {"train_running": [run.trace.bound_sum / run.trace.bound_steps for run in self.runs]}
-        for split, points in (
-            ("train", self.train_points[: self.trainer.cell.train_points]),
-            ("test", self.test_points),
-        ):
+        points = {"train": self.train_points[: self.trainer.cell.train_points], "test": self.test_points}
+        for split in self.trainer.evaluated:
             generators = [
                 stream(self.trainer.device, run.member.seed, f"bound-{split}", run.trace.samples)
                 for run in self.runs
             ]
-            result[split] = mean_elbo(self.model, params, points, data.scale, generators).tolist()
+            result[split] = mean_elbo(self.model, params, points[split], data.scale, generators).tolist()
         return result
 
     def _finite(self, m: int, bounds: dict[str, list[float]]) -> bool:

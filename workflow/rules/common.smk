@@ -3,8 +3,11 @@ from aevb.experiments import canonical
 from aevb.provenance import sources
 
 CELLS = {cell.path: cell for cell in EXPERIMENTS.all_cells()}
+SEARCHES = {
+    search.cell.path: search for search in map(EXPERIMENTS.search, CELLS.values())
+}
 STORE = "results/.cells"
-GPU = 0 if EXPERIMENTS.device == "cpu" else int(Path("/dev/nvidia0").exists())
+GPU = int(EXPERIMENTS.uses_gpu())
 
 
 wildcard_constraints:
@@ -15,8 +18,17 @@ wildcard_constraints:
     table="[a-z_]+",
 
 
+def path_of(wildcards):
+    return f"{wildcards.dataset}/{wildcards.estimator}/{wildcards.sizes}"
+
+
 def cell_of(wildcards):
-    return CELLS[f"{wildcards.dataset}/{wildcards.estimator}/{wildcards.sizes}"]
+    return CELLS[path_of(wildcards)]
+
+
+def step_size_of(wildcards):
+    """The search that chose the cell's step size."""
+    return f"results/step_sizes/{EXPERIMENTS.search(cell_of(wildcards)).cell.path}.csv"
 
 
 def training_code(wildcards):
@@ -38,3 +50,32 @@ def per_cell(cells, file):
 
 def as_json(cells):
     return "[" + ",".join(canonical(cell) for cell in cells) + "]"
+
+
+def page(table):
+    """A table's page in the report."""
+    return report(
+        f"results/tables/html/{table}.html",
+        caption=f"../report/{table}.rst",
+        category="Tables",
+        labels={"table": table.replace("_", " ")},
+    )
+
+
+def files_of(n):
+    """A figure's three files, of which the report shows the svg."""
+    shown = report(
+        f"results/figures/figure{n}.svg",
+        caption=f"../report/figure{n}.rst",
+        category="Figures",
+        labels={"figure": str(n)},
+    )
+    return [shown, f"results/figures/figure{n}.pdf", f"results/figures/figure{n}.png"]
+
+
+def weights_of(figure):
+    """The final weights of the first seed of each of the figure's cells."""
+    return [
+        f"results/runs/{cell.path}/seed0/weights.safetensors"
+        for cell in EXPERIMENTS.cells(figure)
+    ]

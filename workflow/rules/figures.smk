@@ -3,25 +3,6 @@ FORMATS = ["pdf", "png", "svg"]
 FIGURES = expand("results/figures/figure{n}.{format}", n=[2, 3, 4, 5], format=FORMATS)
 
 
-def files_of(n):
-    """A figure's three files, of which the report shows the svg."""
-    shown = report(
-        f"results/figures/figure{n}.svg",
-        caption=f"../report/figure{n}.rst",
-        category="Figures",
-        labels={"figure": str(n)},
-    )
-    return [shown, f"results/figures/figure{n}.pdf", f"results/figures/figure{n}.png"]
-
-
-def weights_of(figure):
-    """The final weights of the first seed of each of the figure's cells."""
-    return [
-        f"results/runs/{cell.path}/seed0/weights.safetensors"
-        for cell in EXPERIMENTS.cells(figure)
-    ]
-
-
 rule figure2:
     input:
         bounds="results/tables/bounds.csv",

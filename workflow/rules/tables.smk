@@ -20,18 +20,21 @@ rule tables:
     localrule: True
 
 
-rule bounds:
+rule run_tables:
     input:
         runs=runs(CELLS.values(), "cell.json"),
         curves=runs(CELLS.values(), "curve.csv"),
     output:
-        all="results/tables/bounds.csv",
+        bounds="results/tables/bounds.csv",
         final="results/tables/final_bounds.csv",
+        costs="results/tables/costs.csv",
+        provenance="results/tables/provenance.csv",
     log:
-        "results/logs/tables/bounds.log",
+        "results/logs/tables/run_tables.log",
     localrule: True
     shell:
-        "python -m aevb bounds --runs {input.runs} --output {output.all} --final {output.final} 2> {log}"
+        "python -m aevb run-tables --runs {input.runs} --bounds {output.bounds} --final {output.final}"
+        " --costs {output.costs} --provenance {output.provenance} 2> {log}"
 
 
 rule marginal_likelihood:
@@ -48,7 +51,7 @@ rule marginal_likelihood:
 
 rule step_sizes:
     input:
-        per_cell(CELLS.values(), "step_size.csv"),
+        [f"results/step_sizes/{path}.csv" for path in SEARCHES],
     output:
         "results/tables/step_sizes.csv",
     log:
@@ -56,19 +59,6 @@ rule step_sizes:
     localrule: True
     shell:
         "python -m aevb concatenate --inputs {input} --output {output} 2> {log}"
-
-
-rule costs:
-    input:
-        runs(CELLS.values(), "cell.json"),
-    output:
-        costs="results/tables/costs.csv",
-        provenance="results/tables/provenance.csv",
-    log:
-        "results/logs/tables/costs.log",
-    localrule: True
-    shell:
-        "python -m aevb costs --runs {input} --output {output.costs} --provenance {output.provenance} 2> {log}"
 
 
 rule paper_comparison:
@@ -92,20 +82,15 @@ rule paper_comparison:
 
 rule html:
     input:
-        table="results/tables/{table}.csv",
+        tables=expand("results/tables/{table}.csv", table=REPORTED),
         code=sources("tables"),
     output:
-        report(
-            "results/tables/html/{table}.html",
-            caption="../report/{table}.rst",
-            category="Tables",
-            labels={"table": "{table}"},
-        ),
+        [page(table) for table in REPORTED],
     log:
-        "results/logs/tables/html-{table}.log",
+        "results/logs/tables/html.log",
     localrule: True
     shell:
-        "python -m aevb html --table {input.table} --output {output} 2> {log}"
+        "python -m aevb html --inputs {input.tables} --outputs {output} 2> {log}"
 
 
 rule readme:

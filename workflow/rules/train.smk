@@ -6,7 +6,7 @@ rule step_size:
         points="results/data/{dataset}.npz",
         code=training_code,
     output:
-        "results/runs/{dataset}/{estimator}/{sizes}/step_size.csv",
+        "results/step_sizes/{dataset}/{estimator}/{sizes}.csv",
     log:
         "results/logs/step_size/{dataset}-{estimator}-{sizes}.log",
     benchmark:
@@ -17,17 +17,18 @@ rule step_size:
         mem_mb=2000,
         runtime=60,
     params:
-        search=lambda wildcards: canonical(EXPERIMENTS.search(cell_of(wildcards))),
+        search=lambda wildcards: canonical(SEARCHES[path_of(wildcards)]),
         device=EXPERIMENTS.device,
+        store=STORE,
     shell:
-        "python -m aevb step-size --search {params.search:q} --points {input.points} --store-root {STORE}"
+        "python -m aevb step-size --search {params.search:q} --points {input.points} --store-root {params.store}"
         " --output {output} --device {params.device} --threads {threads} 2> {log}"
 
 
 rule train:
     input:
         points="results/data/{dataset}.npz",
-        step_sizes=rules.step_size.output,
+        step_sizes=step_size_of,
         code=training_code,
     output:
         [
@@ -47,7 +48,8 @@ rule train:
     params:
         job=lambda wildcards: canonical(EXPERIMENTS.job(cell_of(wildcards))),
         device=EXPERIMENTS.device,
-        folder="results/runs/{dataset}/{estimator}/{sizes}",
+        store=STORE,
+        folder=lambda wildcards, output: Path(output[0]).parents[1],
     shell:
         "python -m aevb train --job {params.job:q} --points {input.points} --step-sizes {input.step_sizes}"
-        " --store-root {STORE} --output {params.folder} --device {params.device} --threads {threads} 2> {log}"
+        " --store-root {params.store} --output {params.folder} --device {params.device} --threads {threads} 2> {log}"

@@ -1,7 +1,8 @@
 """What the workflow's rules do, one function a job: files in, files out.
 
 `python -m aevb NAME --option value` calls the function of that name; the annotations of its arguments say how an
-option's text is read. `compute` and `present` are apart so that training does not wait for plotting libraries.
+option's text is read. They are apart in modules so that none waits for
+libraries that it does not use.
 """
 
 import importlib
@@ -11,18 +12,18 @@ from typing import Any
 
 import pydantic
 
-COMPUTE = ("prepare_data", "step_size", "train", "evidence")
-PRESENT = (
-    *("bounds", "concatenate", "costs", "paper_comparison"),
-    *("figure2", "figure3", "figure4", "figure5", "html", "readme"),
-)
-NAMES = tuple(name.replace("_", "-") for name in COMPUTE + PRESENT)
+MODULES = {
+    "compute": ("prepare_data", "step_size", "train", "evidence"),
+    "collect": ("run_tables", "concatenate", "paper_comparison", "html", "readme"),
+    "draw": ("figure2", "figure3", "figure4", "figure5"),
+}
+NAMES = tuple(name.replace("_", "-") for names in MODULES.values() for name in names)
 
 
 def load(name: str) -> Callable[..., None]:
     """The job of that name."""
     function = name.replace("-", "_")
-    module = "compute" if function in COMPUTE else "present"
+    module = next(module for module, names in MODULES.items() if function in names)
     job: Callable[..., None] = getattr(importlib.import_module(f"aevb.jobs.{module}"), function)
     return job
 

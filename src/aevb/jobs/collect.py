@@ -1,0 +1,61 @@
+"""Jobs that collect the runs' results into tables, and the tables into pages. Files in, files out."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from aevb import tables
+from aevb.curves import select
+from aevb.experiments import Cell
+from aevb.files import write_table, write_text
+
+
+def run_tables(runs: list[Path], bounds: Path, final: Path, costs: Path, provenance: Path) -> None:
+    """Tables of all runs, given by their cell.json: their curves, the curves' last points, costs, provenance."""
+    frames, cells = [], []
+    for path in runs:
+        cell = json.loads(path.read_text())
+        cells.append(cell)
+        identity = {name: cell[name] for name in (*Cell.IDENTITY, "seed")}
+        frames.append(pd.read_csv(path.with_name("curve.csv")).assign(**identity))
+    frame = pd.concat(frames, ignore_index=True)
+    columns = [*Cell.IDENTITY, "seed", "split", "samples", "bound", "seconds"]
+    last = frame.groupby([*Cell.IDENTITY, "seed", "split"], sort=False).tail(1)
+    write_table(bounds, frame[columns])
+    write_table(final, last[columns])
+    write_table(costs, tables.costs(cells))
+    write_table(provenance, tables.provenance(cells))
+
+
+def concatenate(inputs: list[Path], output: Path) -> None:
+    """One table from several with the same columns."""
+    frame = pd.concat([pd.read_csv(path) for path in inputs], ignore_index=True)
+    write_table(output, frame)
+
+
+def paper_comparison(
+    bounds: Path, marginal: Path, paper: Path, figure2: list[Cell], figure3: list[Cell], output: Path
+) -> None:
+    """Our curves beside the paper's at our report points."""
+    frame = tables.paper_comparison(
+        select(pd.read_csv(bounds), figure2), select(pd.read_csv(marginal), figure3), pd.read_csv(paper)
+    )
+    write_table(output, frame)
+
+
+def html(inputs: list[Path], outputs: list[Path]) -> None:
+    """The report's pages, one for each table."""
+    for table, output in zip(inputs, outputs, strict=True):
+        title = table.stem.replace("_", " ").capitalize()
+        page = tables.to_html(pd.read_csv(table), title, f"Source: results/tables/{table.name}")
+        write_text(output, page)
+
+
+def readme(comparison: Path, scale: str, reference: Path, readme: Path, output: Path) -> None:
+    """Put the comparison with the paper into the README, and keep the numbers it came from."""
+    frame = pd.read_csv(comparison)
+    write_table(reference, frame)
+    block = tables.readme_block(frame, scale)
+    write_text(readme, tables.insert_between_markers(readme.read_text(), "paper-comparison", block))
+    write_text(output, block)

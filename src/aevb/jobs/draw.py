@@ -1,0 +1,47 @@
+"""Jobs that draw the figures. Files in, files out."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from aevb import data, figures, generation, models, store
+from aevb.curves import select
+from aevb.experiments import Cell
+from aevb.streams import stream
+
+CPU = torch.device("cpu")
+
+
+def figure2(bounds: Path, paper: Path, cells: list[Cell], output: Path) -> None:
+    figures.save(figures.figure2(select(pd.read_csv(bounds), cells), pd.read_csv(paper)), output)
+
+
+def figure3(marginal: Path, paper: Path, cells: list[Cell], output: Path) -> None:
+    figures.save(figures.figure3(select(pd.read_csv(marginal), cells), pd.read_csv(paper)), output)
+
+
+def figure4(weights: list[Path], points: list[Path], cells: list[Cell], output: Path) -> None:
+    """weights, points and cells run in parallel: a model of two latent dimensions per dataset."""
+    manifolds: dict[str, NDArray[np.float64]] = {}
+    for path, split_path, cell in zip(weights, points, cells, strict=True):
+        split = data.load(split_path)
+        theta = models.stack_weights([store.read_weights(path).tensors], CPU).theta
+        side = 10 if cell.dataset == "frey" else 20
+        means = generation.manifold(models.build(split.train.shape[1], **cell.model_sizes), theta, side)
+        manifolds[cell.dataset] = means.reshape(side, side, *split.image_shape)
+    figures.save(figures.figure4(manifolds), output)
+
+
+def figure5(weights: list[Path], points: list[Path], cells: list[Cell], output: Path) -> None:
+    """weights, points and cells run in parallel, one N_z each."""
+    samples: dict[int, NDArray[np.float64]] = {}
+    for path, split_path, cell in zip(weights, points, cells, strict=True):
+        split = data.load(split_path)
+        theta = models.stack_weights([store.read_weights(path).tensors], CPU).theta
+        model = models.build(split.train.shape[1], **cell.model_sizes)
+        means = generation.random_samples(model, theta, 100, stream(CPU, 0, "figure5"))
+        samples[cell.n_latent] = means.reshape(100, *split.image_shape)
+    figures.save(figures.figure5(samples), output)
