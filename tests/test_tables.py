@@ -77,7 +77,7 @@ def test_the_papers_train_curve_is_compared_with_our_running_mean():
     ours = pd.concat([bounds([10**6], -150.0, "train_running"), bounds([10**6], -100.0, "train")])
     table = tables.paper_comparison(ours, NO_MARGINAL, PAPER)
     assert table[["split", "ours"]].to_numpy().tolist() == [["train", -150.0]]
-    assert table["paper"].item() == pytest.approx(-155.3, abs=0.1)  # PROTOCOL.md, values read off the figures
+    assert table["paper"].item() == pytest.approx(-155.3, abs=0.1)  # read off the paper's figure
 
 
 def test_only_cells_of_the_papers_width_are_compared():

@@ -55,7 +55,7 @@ def prepare(name: str, cache: Path) -> Split:
 
     AEVB_DATA_MIRROR, a folder or an http, https or file URL, is tried before the public mirrors.
 
-    Source: paper section 5; PROTOCOL.md, Models.
+    Source: paper section 5.
     Raises: UserError for an unknown name, a file that no mirror serves intact, or a file that does not parse.
     """
     if name not in DATASETS:
@@ -188,7 +188,7 @@ def _shuffle(images: np.ndarray) -> np.ndarray:
     """Images in the order of numpy's RandomState(0) permutation.
 
     The paper does not give its order. This stream is frozen across numpy versions, and an independent trial
-    of the protocol used this very permutation (PROTOCOL.md), so that its values can be compared with ours.
+    of the protocol used this very permutation, so that its values can be compared with ours.
     """
     return images[np.random.RandomState(0).permutation(len(images))]
 

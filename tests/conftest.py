@@ -1,0 +1,15 @@
+"""What every test shares: one thread, and double precision where a test asks for it."""
+
+import pytest
+import torch
+
+torch.set_num_threads(1)  # tests run beside other jobs, and their tensors are tiny
+
+
+@pytest.fixture
+def double():
+    """Double precision as the default: what checks mathematics, not rounding, runs in it."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)

@@ -1,0 +1,94 @@
+"""Checks that several test files share.
+
+A statistical check compares with SDS standard errors: two-sided, a normal mean falls outside with probability
+4e-8, so that tens of comparisons in one test still fail falsely less than once in a million. Its power is shown by
+wrong variants that it must reject.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from aevb import trees
+from aevb.models import Params
+from aevb.optimisers import Optimiser
+
+SDS = 5.5
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def randn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=generator(seed))
+
+
+def assert_mean(draws: Tensor, expected: Tensor | float) -> None:
+    """The mean over the first axis of independent draws is `expected`, within SDS standard errors."""
+    error = draws.std(0) / len(draws) ** 0.5
+    z = (draws.mean(0) - expected) / error
+    assert torch.all(z.abs() < SDS), f"off by {z.abs().max():.1f} standard errors"
+
+
+def rejects(check: Callable[..., None], *wrong: Any) -> None:
+    """The check must fail on each wrong variant; otherwise it has no power."""
+    for variant in wrong:
+        with pytest.raises(AssertionError):
+            check(variant)
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Two trees have the same leaves, bit for bit (NaN equals NaN)."""
+    first, second = trees.leaves(a), trees.leaves(b)
+    return first.keys() == second.keys() and all(
+        first[name].dtype == second[name].dtype
+        and torch.equal(first[name].nan_to_num(nan=12345.0), second[name].nan_to_num(nan=12345.0))
+        for name in first
+    )
+
+
+def assert_close(a: Any, b: Any, rtol: float, atol: float) -> None:
+    """Two trees agree, leaf by leaf."""
+    torch.testing.assert_close(trees.leaves(a), trees.leaves(b), rtol=rtol, atol=atol, equal_nan=True)
+
+
+def scramble(params: Params, scale: float = 1.0, seed: int = 0) -> Params:
+    """Params of the same shapes with weights of order `scale`: far from the almost linear start."""
+    source = generator(seed)
+    named = {
+        name: scale * torch.randn(w.shape, generator=source, dtype=w.dtype)
+        for name, w in trees.leaves(params).items()
+    }
+    return trees.rebuild(params, named)
+
+
+def revealing() -> Optimiser:
+    """An optimiser whose new weights are the gradients it was given: it shows what an estimator ascends."""
+    return Optimiser(init=lambda params: torch.zeros(1), ascend=lambda state, params, grads: (grads, state))
+
+
+def finite_differences(objective: Callable[[Params], Tensor], params: Params, h: float = 1e-5) -> Params:
+    """Central differences of the scalar objective in every coordinate of one model's params (M = 1)."""
+    grads = {}
+    named = trees.leaves(params)
+    for name, w in named.items():
+        grad = torch.zeros_like(w)
+        for i in range(w.numel()):
+            values = []
+            for sign in (1, -1):
+                moved = w.clone()
+                moved.view(-1)[i] += sign * h
+                values.append(objective(trees.rebuild(params, named | {name: moved})))
+            grad.view(-1)[i] = (values[0] - values[1]) / (2 * h)
+        grads[name] = grad
+    return trees.rebuild(params, grads)
+
+
+def log_prior(params: Params) -> Tensor:
+    """log N(w; 0, I) up to a constant, of the weights and not of the biases: the MAP prior of section 5."""
+    weights = {name: w for name, w in trees.leaves(params).items() if name.split(".")[-1].startswith("w_")}
+    return sum((-0.5 * w.square().sum() for w in weights.values()), torch.zeros(()))

@@ -1,0 +1,410 @@
+"""config.yaml and its schema: what is refused, and what the protocol becomes: cells, searches, jobs, evidence."""
+
+import copy
+import itertools
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aevb import UserError, config
+from aevb.schedule import report_points, snapshot_points
+
+FILE = Path(__file__).parents[1] / "config.yaml"
+RAW = yaml.safe_load(FILE.read_text())
+ALL = "mnist,frey,digits"
+SCALES = ["smoke", "laptop", "paper"]  # from the smallest on
+MISSING = object()
+
+
+def changed(key, value):
+    """The protocol with another value at a dotted key; MISSING takes the key away."""
+    raw = copy.deepcopy(RAW)
+    *sections, name = key.split(".")
+    section = raw
+    for part in sections:
+        section = section[part]
+    if value is MISSING:
+        del section[name]
+    else:
+        section[name] = value
+    return raw
+
+
+def parsed(scale="laptop", datasets=ALL, **values):
+    return config.parse(RAW | {"scale": scale, "datasets": datasets} | values)
+
+
+def cell_of(configuration, path):
+    [cell] = [cell for cell in configuration.all_cells() if cell.path == path]
+    return cell
+
+
+# ------------------------------------------------------------------------------------------------ refusals
+
+
+def test_the_protocol_is_accepted():
+    assert config.read(FILE) == config.parse(RAW)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("surprise", 1),
+        ("models.mnist.surprise", 1),
+        ("training.surprise", 1),
+        ("step_size.surprise", 1),
+        ("estimators.aevb.surprise", 1),
+        ("evidence.surprise", 1),
+        ("figures.figure2.mnist.surprise", 1),
+        ("scales.smoke.surprise", 1),
+        ("figures.figure6", {}),
+        ("models.cifar", {"decoder": "bernoulli"}),
+        ("scales.smoke.samples.figure6", 1e6),
+        ("step_size.n_latent.cifar", 3),
+    ],
+)
+def test_an_unknown_key_is_refused_by_its_full_name(key, value):
+    with pytest.raises(UserError, match=f"  {key}.*: "):
+        config.parse(changed(key, value))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *["scale", "datasets", "device", "models", "training", "step_size", "estimators", "evidence"],
+        *["figures", "scales", "training.batch_size", "scales.paper.seeds", "figures.figure2.mnist.n_latent"],
+        *["estimators.aevb.settings", "models.mnist.decoder", "models.frey.log_var_floor"],
+    ],
+)
+def test_a_missing_key_is_refused_by_name(key):
+    section = key.removesuffix(".log_var_floor")  # the model as a whole is incomplete
+    with pytest.raises(UserError, match=section):
+        config.parse(changed(key, MISSING))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("training.batch_size", "many"),
+        ("training.batch_size", 1.5),
+        ("training.batch_size", None),
+        ("training.batch_size", [100]),
+        ("device", "tpu"),
+        ("models.mnist.decoder", "poisson"),
+        ("models.mnist.log_var_floor", -13.6),  # it belongs to Gaussian decoders
+        ("step_size.candidates", 0.1),
+        ("step_size.candidates", []),
+        ("step_size.candidates", [0.1, 0]),
+        ("step_size.candidates", [float("nan")]),
+        ("datasets", []),
+        ("datasets", ["mnist", "cifar"]),
+        ("figures.figure2.mnist.estimators", "aevb"),
+        ("figures.figure2.mnist.estimators", []),
+        ("figures.figure2.mnist.n_latent", []),
+        ("figures.figure2.mnist.n_latent", 5),
+        ("estimators.aevb.settings", {"n_samples": "one"}),
+        ("evidence.acceptance", 1.0),
+        ("evidence.acceptance", 0.0),
+        ("evidence.samples", 9),
+        ("evidence.warm_up", 49),
+        ("step_size.seed", -1),
+        ("scales.smoke.samples", 1e6),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(key, value):
+    with pytest.raises(UserError, match=key.removesuffix(".log_var_floor")):
+        config.parse(changed(key, value))
+
+
+SIZES = [
+    *["training.batch_size", "training.train_points", "figures.figure2.mnist.n_hidden"],
+    *["scales.smoke.seeds", "scales.smoke.evidence_points", "scales.smoke.evidence_every"],
+    *["evidence.leapfrogs", "estimators.mcem.search_points", "step_size.n_latent.mnist"],
+]
+
+
+@pytest.mark.parametrize("key", SIZES)
+@given(value=st.integers(max_value=0))
+def test_a_size_is_positive(key, value):
+    with pytest.raises(UserError, match=key):
+        config.parse(changed(key, value))
+
+
+@pytest.mark.parametrize("key", ["figures.figure2.mnist.n_latent", "figures.figure3.mnist.n_train"])
+@pytest.mark.parametrize("value", [0, -3])
+def test_every_entry_of_a_grid_is_positive(key, value):
+    with pytest.raises(UserError, match=rf"{key}\.1"):
+        config.parse(changed(key, [3, value]))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("scale", "huge", "'huge' is not one of smoke, laptop, paper"),
+        ("figures.figure3.mnist.n_train", [50_001], "n_train 50001 exceeds the 50000 points of mnist"),
+        ("figures.figure3.digits.n_train", [1_501], "n_train 1501 exceeds the 1500 points of digits"),
+        ("figures.figure2.frey.estimators", ["nice"], r"figures\.figure2\.frey: estimator 'nice' has no"),
+        ("estimators.mcem", MISSING, "estimator 'mcem' has no entry under estimators"),
+    ],
+)
+def test_a_name_or_size_that_does_not_exist_is_refused(key, value, message):
+    with pytest.raises(UserError, match=message):
+        config.parse(changed(key, value))
+
+
+def test_all_problems_are_told_at_once():
+    raw = changed("training.batch_size", 0) | {"device": "tpu", "surprise": 1}
+    with pytest.raises(UserError) as error:
+        config.parse(raw)
+    assert [line.split(":")[0].strip() for line in str(error.value).splitlines()[1:]] == [
+        "device",
+        "training.batch_size",
+        "surprise",
+    ]
+
+
+@given(st.integers(1, 10**9))
+def test_a_budget_is_accepted_exactly_when_it_is_a_report_point(samples):
+    raw = changed("scales.paper.samples.figure4", float(samples))
+    if samples in report_points(10**9):
+        assert config.parse(raw).scales["paper"].budget("figure4", "mnist") == samples
+    else:
+        with pytest.raises(UserError, match=r"scales\.paper\.samples\.figure4.*\n?.*not a report point"):
+            config.parse(raw)
+
+
+@pytest.mark.parametrize("value", [20_000.5, -20_000, 0, float("nan")])
+def test_a_budget_that_is_no_count_is_refused(value):
+    with pytest.raises(UserError, match=r"estimators\.aevb\.search_samples"):
+        config.parse(changed("estimators.aevb.search_samples", value))
+
+
+# -------------------------------------------------------------------------------------------------- reading
+
+
+def written(folder, text):
+    path = folder / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("scale: smoke\nscale: paper\n", "scale"),
+        ("scales:\n  smoke: {seeds: 1, seeds: 2}\n", "seeds"),
+        ("figures:\n  - {a: [{b: 1, b: 1}]}\n", "b"),
+        ("1: a\n1: b\n", "1"),
+    ],
+)
+def test_a_key_given_twice_is_refused_wherever_it_is(tmp_path, text, name):
+    with pytest.raises(UserError, match=f"the key {name} is given twice"):
+        config.read(written(tmp_path, text))
+
+
+@pytest.mark.parametrize("text", ["", "smoke", "[scale, smoke]", "3"])
+def test_a_file_without_keys_is_refused(tmp_path, text):
+    with pytest.raises(UserError, match="must be a YAML mapping"):
+        config.read(written(tmp_path, text))
+
+
+@pytest.mark.parametrize("text", ["scale: [", "scale: 'smoke", "\tscale: smoke", "a: b: c", "? [a]\n: b"])
+def test_a_file_that_is_no_yaml_is_refused(tmp_path, text):
+    with pytest.raises(UserError, match="is not valid YAML"):
+        config.read(written(tmp_path, text))
+
+
+def test_python_objects_are_refused_and_not_made(tmp_path):
+    text = f"scale: !!python/object/apply:os.mkdir ['{tmp_path / 'owned'}']"
+    with pytest.raises(UserError, match="python/object"):
+        config.read(written(tmp_path, text))
+    assert not (tmp_path / "owned").exists()
+
+
+def test_the_command_lines_list_of_datasets_is_one_string():
+    assert parsed(datasets="digits,frey").datasets == ("digits", "frey")
+    assert parsed(datasets=["digits", "frey"]) == parsed(datasets="digits,frey")
+
+
+# ---------------------------------------------------------------------------------------------------- cells
+
+
+def test_every_cell_has_a_folder_of_its_own():
+    cells = parsed().all_cells()
+    assert len({cell.path for cell in cells}) == len(cells)
+
+
+def test_a_cell_that_several_figures_show_is_the_same_cell():
+    configuration = parsed()
+    figures = ["figure2", "figure3", "figure4", "figure5"]
+    by_path = {}
+    for cell in itertools.chain.from_iterable(map(configuration.cells, figures)):
+        assert by_path.setdefault(cell.path, cell) == cell
+
+
+def test_the_papers_grid_is_whole():
+    configuration = parsed(datasets="mnist,frey")
+    figure2 = {(c.dataset, c.estimator, c.n_hidden, c.n_latent) for c in configuration.cells("figure2")}
+    methods = ["aevb", "wake_sleep"]
+    mnist = set(itertools.product(["mnist"], methods, [500], [3, 5, 10, 20, 200]))
+    assert figure2 == mnist | set(itertools.product(["frey"], methods, [200], [2, 5, 10, 20]))
+    figure3 = {(c.estimator, c.n_hidden, c.n_latent, c.n_train) for c in configuration.cells("figure3")}
+    assert figure3 == set(itertools.product([*methods, "mcem"], [100], [3], [1000, 50_000]))
+
+
+def test_only_the_chosen_datasets_have_cells():
+    assert {cell.dataset for cell in parsed(datasets="frey").all_cells()} == {"frey"}
+
+
+def test_a_cell_does_not_depend_on_the_scale():
+    assert len({tuple(cell.path for cell in parsed(scale).all_cells()) for scale in SCALES}) == 1
+    for scale in SCALES:
+        assert parsed(scale).all_cells() == parsed().all_cells()
+
+
+def test_the_training_points_of_the_fresh_bound_are_among_the_cells_own():
+    assert all(cell.train_points == min(5000, cell.n_train) for cell in parsed().all_cells())
+
+
+# ----------------------------------------------------------------------------------------------------- jobs
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_cell_is_trained_as_far_as_its_most_demanding_figure_asks(scale):
+    configuration = parsed(scale)
+    cell = cell_of(configuration, "mnist/aevb/h500-z5-n50000")  # of Figures 2 and 5
+    budgets = [configuration.budget.budget(figure, "mnist") for figure in ("figure2", "figure5")]
+    assert configuration.job(cell).samples == max(budgets)
+
+
+@pytest.mark.parametrize(("small", "large"), list(itertools.combinations(SCALES, 2)))
+def test_a_larger_scale_keeps_the_weights_a_smaller_one_ends_with(small, large):
+    for cell in parsed().all_cells():
+        short, long = parsed(small).job(cell), parsed(large).job(cell)
+        assert short.samples <= long.samples
+        assert short.samples in long.snapshots
+        assert set(short.seeds) <= set(long.seeds) or large == "laptop"  # laptop: 1 seed, smoke: 2
+
+
+BUDGETS = st.sampled_from(report_points(10**8))
+
+
+@given(BUDGETS, BUDGETS, st.integers(1, 5))
+def test_whatever_the_budgets_going_back_to_the_smaller_scale_trains_nothing(one, other, every):
+    figures = ["figure2", "figure3", "figure4", "figure5"]
+    scales = copy.deepcopy(RAW["scales"])
+    for name, samples in zip(["smoke", "paper"], sorted([one, other]), strict=True):
+        scales[name] |= {"samples": dict.fromkeys(figures, float(samples)), "evidence_every": every}
+    small, large = (parsed(scale, "digits", scales=scales) for scale in ("smoke", "paper"))
+    for cell in small.all_cells():
+        kept = {*large.job(cell).snapshots, large.job(cell).samples}
+        assert small.job(cell).samples in kept
+        if cell in small.cells("figure3"):
+            assert set(small.evidence_job(cell).samples) <= kept
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_snapshots_are_report_points_within_the_budget(scale):
+    configuration = parsed(scale)
+    for cell in configuration.all_cells():
+        job = configuration.job(cell)
+        assert job.seeds == tuple(range(RAW["scales"][scale]["seeds"]))
+        assert job.samples in job.snapshots
+        assert list(job.snapshots) == sorted(set(job.snapshots) & set(report_points(job.samples)))
+
+
+def test_only_cells_of_figure3_keep_every_snapshot():
+    configuration = parsed("laptop")
+    for cell in configuration.all_cells():
+        job = configuration.job(cell)
+        if cell in configuration.cells("figure3"):
+            assert set(snapshot_points(job.samples)) <= set(job.snapshots)
+        else:
+            assert len(job.snapshots) <= len(SCALES)
+
+
+# ------------------------------------------------------------------------------------------------- evidence
+
+
+@given(every=st.integers(1, 60))
+def test_the_evidence_counts_back_from_the_last_report_point(every):
+    raw = changed("scales.paper.evidence_every", every) | {"scale": "paper"}
+    configuration = config.parse(raw)
+    cell = configuration.cells("figure3")[0]
+    points = configuration.evidence_job(cell).samples
+    everything = snapshot_points(configuration.job(cell).samples)
+    assert points[-1] == configuration.job(cell).samples
+    assert points == tuple(p for i, p in enumerate(everything) if (len(everything) - 1 - i) % every == 0)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_evidence_is_asked_only_where_weights_are_kept(scale):
+    configuration = parsed(scale)
+    for cell in configuration.cells("figure3"):
+        job = configuration.evidence_job(cell)
+        assert set(job.samples) <= {*configuration.job(cell).snapshots}
+        assert job.seeds == configuration.seeds
+        assert job.points == RAW["scales"][scale]["evidence_points"]
+
+
+# ------------------------------------------------------------------------------------------------- searches
+
+
+def test_all_latent_sizes_of_a_dataset_method_and_width_share_one_search():
+    configuration = parsed()
+    for dataset, method in itertools.product(["mnist", "frey", "digits"], ["aevb", "wake_sleep"]):
+        cells = [cell for cell in configuration.cells("figure2") if cell.estimator == method]
+        shared = [configuration.search(cell) for cell in cells if cell.dataset == dataset]
+        assert all(search == shared[0] for search in shared)
+        assert shared[0].cell.n_latent == RAW["step_size"]["n_latent"][dataset]
+
+
+def test_a_search_is_not_shared_between_methods_widths_and_training_sets():
+    configuration = parsed(datasets="mnist,frey")
+    paths = {configuration.search(cell).cell.path for cell in configuration.all_cells()}
+    assert paths == {
+        "mnist/aevb/h500-z10-n50000",
+        "mnist/wake_sleep/h500-z10-n50000",
+        "frey/aevb/h200-z10-n1600",
+        "frey/wake_sleep/h200-z10-n1600",
+        *[f"mnist/{name}/h100-z3-n{n}" for name in ("aevb", "wake_sleep") for n in (1000, 50_000)],
+        "mnist/mcem/h100-z3-n1000",
+    }
+
+
+def test_mcem_searches_once_for_both_training_sets():
+    configuration = parsed(datasets="mnist")
+    one, other = [configuration.search(c) for c in configuration.cells("figure3") if c.estimator == "mcem"]
+    assert one == other
+    assert (one.cell.n_train, one.cell.train_points) == (1000, 1000)
+
+
+def test_a_search_never_has_more_points_than_its_cell():
+    configuration = parsed(datasets="digits")
+    cell = cell_of(configuration, "digits/mcem/h50-z3-n500")
+    assert configuration.search(cell).cell.n_train == 500
+
+
+def test_where_the_wanted_latent_size_is_not_in_the_grid_the_smallest_is_searched():
+    raw = changed("step_size.n_latent.mnist", 7)
+    configuration = config.parse(raw)
+    cell = cell_of(configuration, "mnist/aevb/h500-z200-n50000")
+    assert configuration.search(cell).cell.n_latent == 2  # of Figures 4 and 5
+
+
+def test_a_search_does_not_depend_on_the_scale_nor_its_seed_on_the_runs():
+    for cell in parsed().all_cells():
+        assert len({parsed(scale).search(cell).model_dump_json() for scale in SCALES}) == 1
+        assert parsed().search(cell).seed not in parsed("paper").seeds
+
+
+def test_a_search_is_of_the_cells_own_kind():
+    configuration = parsed()
+    for cell in configuration.all_cells():
+        search = configuration.search(cell)
+        size = {"n_latent", "n_train", "train_points"}
+        assert search.cell.model_dump(exclude=size) == cell.model_dump(exclude=size)
+        assert search.candidates == tuple(RAW["step_size"]["candidates"])

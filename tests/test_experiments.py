@@ -1,0 +1,132 @@
+"""Cells and jobs as values: equal experiments have equal text, and the text comes back as the same experiment."""
+
+import itertools
+import json
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from aevb.experiments import Cell, EvidenceJob, Job, Search, canonical
+from aevb.schedule import BLOCK, report_points, snapshot_points
+
+SIZES = st.integers(1, 10**6)
+CELLS = st.builds(
+    Cell,
+    dataset=st.sampled_from(["mnist", "frey", "digits"]),
+    estimator=st.sampled_from(["aevb", "mcem", "wake_sleep"]),
+    n_hidden=SIZES,
+    n_latent=SIZES,
+    n_train=SIZES,
+    decoder=st.sampled_from(["bernoulli", "gaussian"]),
+    log_var_floor=st.none() | st.floats(-20, 0),
+    batch_size=SIZES,
+    warm_up=st.integers(0, 1000),
+    train_points=SIZES,
+    settings=st.dictionaries(st.sampled_from("abc"), SIZES | st.floats(0, 1)),
+)
+CELL = Cell(
+    dataset="digits",
+    estimator="aevb",
+    n_hidden=100,
+    n_latent=2,
+    n_train=1500,
+    decoder="bernoulli",
+    batch_size=100,
+    warm_up=100,
+    train_points=1500,
+    settings={"n_samples": 1},
+)
+EVIDENCE = {"points": 10, "draws": 50, "leapfrogs": 4, "acceptance": 0.9, "warm_up": 300}
+
+
+@given(CELLS)
+def test_text_and_cell_are_the_same_experiment(cell):
+    text = canonical(cell)
+    assert Cell.model_validate_json(text) == cell
+    assert canonical(Cell.model_validate_json(text)) == text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        Job(cell=CELL, seeds=(0, 1), samples=20_000, snapshots=(10_000, 20_000)),
+        Search(cell=CELL, candidates=(0.01, 0.1), seed=1000, samples=100_000),
+        EvidenceJob(cell=CELL, seeds=(0,), samples=(100_000,), **EVIDENCE),
+    ],
+)
+def test_text_and_job_are_the_same_job(job):
+    assert type(job).model_validate_json(canonical(job)) == job
+
+
+def test_the_text_does_not_depend_on_the_order_of_settings():
+    one, other = ({"a": 1, "b": 0.5}, {"b": 0.5, "a": 1})
+    texts = {canonical(CELL.model_copy(update={"settings": settings})) for settings in (one, other)}
+    assert len(texts) == 1
+    assert list(json.loads(texts.pop())) == sorted(Cell.model_fields)
+
+
+@given(CELLS, CELLS)
+def test_cells_of_different_identity_have_different_folders(one, other):
+    assert (one.path == other.path) == (one.identity == other.identity)
+
+
+def test_a_folder_says_what_is_in_it():
+    assert CELL.path == "digits/aevb/h100-z2-n1500"
+    assert list(CELL.identity) == ["dataset", "estimator", "n_hidden", "n_latent", "n_train"]
+
+
+def test_an_experiment_cannot_be_changed():
+    with pytest.raises(ValidationError):
+        CELL.n_hidden = 3
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"surprise": 1},
+        {"dataset": "cifar"},
+        {"decoder": "poisson"},
+        {"warm_up": -1},
+        *({size: 0} for size in ("n_hidden", "n_latent", "n_train", "batch_size", "train_points")),
+    ],
+)
+def test_a_wrong_cell_is_refused(wrong):
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        Cell.model_validate(CELL.model_dump() | wrong)
+
+
+def test_the_workflow_reads_experiments_without_importing_torch():
+    # every snakemake call pays for what these modules import
+    code = "import aevb.config, aevb.provenance, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# ------------------------------------------------------------------------------------------------- schedule
+
+
+@given(st.integers(1, 10**10), st.integers(1, 10**10))
+def test_a_shorter_run_reports_at_a_prefix_of_the_longer_ones_points(one, other):
+    short, long = sorted([one, other])
+    assert report_points(long)[: len(report_points(short))] == report_points(short)
+
+
+def test_report_points_are_the_preferred_numbers_in_whole_blocks():
+    points = report_points(10**8)
+    assert points[:7] == (10_000, 20_000, 30_000, 40_000, 50_000, 60_000, 80_000)
+    assert points[7:18] == tuple(int(p * 1e5) for p in (1, 1.3, 1.6, 2, 2.5, 3.2, 4, 5, 6.3, 8, 10))
+    assert all(point % BLOCK == 0 for point in points)
+    steps = [b / a for a, b in itertools.pairwise(points) if a >= 100_000]
+    assert all(1.2 < step < 1.31 for step in steps)
+
+
+@given(st.sampled_from(report_points(10**9)))
+def test_weights_are_always_kept_at_the_last_point(budget):
+    points = snapshot_points(budget)
+    assert points[-1] == budget
+    assert set(points) <= set(report_points(budget))
+    assert points[:-1] == tuple(p for p in report_points(budget)[:-1] if p >= 100_000)

@@ -1,0 +1,398 @@
+"""The jobs that rules call: their command line, and what each writes. The runs are tiny cells of the digits."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aevb import UserError, data, jobs, provenance, store
+from aevb.__main__ import main
+from aevb.experiments import Cell, EvidenceJob, Job, Search, canonical
+from aevb.jobs import collect, compute, draw
+
+CELL = Cell(
+    dataset="digits",
+    estimator="aevb",
+    n_hidden=5,
+    n_latent=2,
+    n_train=200,
+    decoder="bernoulli",
+    batch_size=100,
+    warm_up=10,
+    train_points=100,
+    settings={"n_samples": 1},
+)
+MCEM = CELL.model_copy(update={"estimator": "mcem", "settings": {}})
+JOB = Job(cell=CELL, seeds=(0, 1), samples=20_000, snapshots=(10_000, 20_000))
+HOPELESS = 1e30  # a step size whose first step overflows
+EVIDENCE = {"points": 5, "draws": 10, "leapfrogs": 4, "acceptance": 0.9, "warm_up": 50}
+WHERE = {"device": "cpu", "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def points(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "digits.npz"
+    compute.prepare_data("digits", path.parent, path)
+    return path
+
+
+def table_of_step_sizes(folder, step_size=0.05):
+    path = folder / "step_sizes.csv"
+    pd.DataFrame({"step_size": [0.01, step_size], "chosen": [False, True]}).to_csv(path, index=False)
+    return path
+
+
+def trained(job, points, folder, step_size=0.05):
+    """The folder that holds seed{S}/ after the job `train`."""
+    folder.mkdir(exist_ok=True)
+    sizes = table_of_step_sizes(folder, step_size)
+    compute.train(job, points, sizes, folder / "cells", folder / "runs", **WHERE)
+    return folder / "runs"
+
+
+@pytest.fixture(scope="module")
+def runs(points, tmp_path_factory):
+    return trained(JOB, points, tmp_path_factory.mktemp("train"))
+
+
+# --------------------------------------------------------------------------------------------- command line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["train"],
+        ["prepare-data", "--dataset", "digits", "--cache", "raw"],
+        ["prepare-data", "--dataset", "digits", "--cache", "raw", "--output", "x", "--surprise", "1"],
+        ["prepare-data", "--dataset"],
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    assert "usage: python -m aevb" in capsys.readouterr().err
+
+
+def test_a_missing_option_is_named(capsys):
+    with pytest.raises(SystemExit):
+        main(["prepare-data", "--dataset", "digits", "--cache", "raw"])
+    assert "--output" in capsys.readouterr().err
+
+
+def test_help_lists_the_jobs_and_a_jobs_options(capsys):
+    for arguments, words in [(["--help"], jobs.NAMES), (["train", "--help"], ["--job", "--store-root"])]:
+        with pytest.raises(SystemExit) as exit_:
+            main(arguments)
+        assert exit_.value.code == 0
+        text = capsys.readouterr().out
+        assert all(word in text for word in words)
+
+
+@pytest.mark.parametrize("name", jobs.NAMES)
+def test_every_job_loads_and_says_what_it_does(name):
+    job = jobs.load(name)
+    assert job.__name__ == name.replace("-", "_")
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "value"),
+    [
+        (["a b"], str, "a b"),
+        (["3"], int, 3),
+        (["a b/c"], Path, Path("a b/c")),
+        (["a", "b c"], list[Path], [Path("a"), Path("b c")]),
+        ([canonical(CELL)], Cell, CELL),
+        ([f"[{canonical(CELL)}]"], list[Cell], [CELL]),
+        (["[]"], list[Cell], []),
+        ([canonical(JOB)], Job, JOB),
+    ],
+)
+def test_an_options_words_become_the_type_of_its_annotation(words, kind, value):
+    assert jobs.parse(words, kind) == value
+
+
+def test_the_user_reads_one_sentence_and_no_traceback(tmp_path):
+    output = tmp_path / "folder/nothing.npz"
+    words = ["prepare-data", "--dataset", "cifar", "--cache", tmp_path, "--output", output]
+    process = subprocess.run([sys.executable, "-m", "aevb", *words], capture_output=True, text=True)
+    assert process.returncode == 1
+    assert process.stderr.startswith("error: There is no dataset 'cifar'")
+    assert len(process.stderr.splitlines()) == 1
+    assert process.stdout == ""
+    assert not output.parent.exists()
+
+
+def test_asking_for_a_gpu_where_there_is_none_says_what_to_do(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UserError, match="device: auto or cpu"):
+        compute.choose_device("cuda", 1)
+    assert compute.choose_device("auto", 1).type == "cpu"
+
+
+# ------------------------------------------------------------------------------------------------ step sizes
+
+
+def searched(points, folder, candidates, cell=CELL):
+    search = Search(cell=cell, candidates=candidates, seed=1000, samples=10_000)
+    compute.step_size(search, points, folder / "cells", folder / "table.csv", **WHERE)
+    return pd.read_csv(folder / "table.csv")
+
+
+def test_the_candidate_that_trains_best_is_chosen(points, tmp_path):
+    table = searched(points, tmp_path, (0.0001, 0.05))
+    assert table["chosen"].tolist() == [False, True]
+    assert table["value"].iloc[1] > table["value"].iloc[0]
+    assert table["criterion"].tolist() == 2 * ["train_bound"]
+    assert table["seed"].tolist() == [1000, 1000]
+    assert table["samples"].tolist() == [10_000, 10_000]
+    assert not table["diverged"].any()
+
+
+def test_a_candidate_that_diverges_is_recorded_and_not_chosen(points, tmp_path):
+    table = searched(points, tmp_path, (HOPELESS, 0.05, 0.0001))
+    assert table["diverged"].tolist() == [True, False, False]
+    assert table["chosen"].tolist() == [False, True, False]
+
+
+def test_a_diverging_neighbour_changes_nothing_for_the_others(points, tmp_path):
+    for name, candidates in {"alone": (0.05, 0.0001), "beside": (0.05, 0.0001, HOPELESS)}.items():
+        (tmp_path / name).mkdir()
+        searched(points, tmp_path / name, candidates)
+    alone, beside = (pd.read_csv(tmp_path / name / "table.csv") for name in ("alone", "beside"))
+    np.testing.assert_allclose(beside["value"][:2], alone["value"], rtol=1e-5)
+
+
+def test_when_all_candidates_diverge_the_user_learns_what_to_change(points, tmp_path):
+    with pytest.raises(UserError, match=r"step_size\.candidates of config\.yaml") as error:
+        searched(points, tmp_path, (HOPELESS, 2 * HOPELESS))
+    assert CELL.path in str(error.value)
+    assert not (tmp_path / "table.csv").exists()
+
+
+def test_a_method_without_a_bound_is_judged_by_the_objective_it_ascends(points, tmp_path):
+    table = searched(points, tmp_path, (0.001, 0.05), MCEM)
+    assert table["criterion"].tolist() == 2 * ["log_joint"]
+    assert np.isfinite(table["value"]).all()
+    assert table["chosen"].sum() == 1
+
+
+# -------------------------------------------------------------------------------------------------- training
+
+
+def test_a_run_has_its_curve_its_weights_and_all_that_it_depended_on(runs, points):
+    for seed in JOB.seeds:
+        folder = runs / f"seed{seed}"
+        curve = pd.read_csv(folder / "curve.csv")
+        assert curve.columns.tolist() == ["samples", "split", "bound", "seconds"]
+        assert sorted(set(curve["samples"])) == [10_000, 20_000]
+        weights = store.read_weights(folder / "weights.safetensors")
+        assert weights.meta["samples"] == 20_000
+        cell = json.loads((folder / "cell.json").read_text())
+        assert cell["cell"] == CELL.model_dump(mode="json")
+        assert {name: cell[name] for name in CELL.identity} == CELL.identity
+        assert (cell["seed"], cell["step_size"], cell["samples"]) == (seed, 0.05, 20_000)
+        assert (cell["diverged"], cell["diverged_at"], cell["device"]) == (False, None, "cpu")
+        assert cell["data"] == data.load(points).digest
+        assert cell["numerics"] == provenance.numerics_digest("aevb")
+        assert {"aevb", "python", "torch", "numpy"} <= set(cell["versions"])
+    assert sorted(path.name for path in runs.rglob("*") if path.is_file()) == sorted(
+        2 * ["curve.csv", "weights.safetensors", "cell.json"]
+    )
+
+
+def bounds_of(runs):
+    return [pd.read_csv(runs / f"seed{seed}/curve.csv").drop(columns="seconds") for seed in (0, 1)]
+
+
+def test_a_continued_run_is_the_run_that_was_never_interrupted(points, tmp_path):
+    # bitwise: same build, device, threads and stack
+    long = JOB.model_copy(update={"samples": 40_000, "snapshots": (40_000,)})
+    trained(JOB, points, tmp_path / "continued")
+    continued = trained(long, points, tmp_path / "continued")
+    whole = trained(long, points, tmp_path / "whole")
+    for one, other in zip(bounds_of(continued), bounds_of(whole), strict=True):
+        pd.testing.assert_frame_equal(one, other, check_exact=True)
+    for seed in JOB.seeds:
+        one, other = (
+            store.read_weights(path / f"seed{seed}/weights.safetensors").tensors
+            for path in (continued, whole)
+        )
+        assert all(one[name].equal(other[name]) for name in other)
+
+
+def test_a_shorter_curve_is_the_prefix_of_a_longer_one(runs, points, tmp_path):
+    long = trained(JOB.model_copy(update={"samples": 40_000, "snapshots": ()}), points, tmp_path)
+    for short, whole in zip(bounds_of(runs), bounds_of(long), strict=True):
+        pd.testing.assert_frame_equal(short, whole[: len(short)], check_exact=True)
+
+
+def test_going_back_to_a_budget_whose_weights_were_not_kept_says_what_to_do(points, tmp_path):
+    trained(JOB.model_copy(update={"samples": 40_000, "snapshots": (20_000,)}), points, tmp_path)
+    assert (trained(JOB, points, tmp_path) / "seed0/curve.csv").exists()
+    with pytest.raises(UserError, match="trained beyond 30000 samples and kept no weights there"):
+        trained(JOB.model_copy(update={"samples": 30_000, "snapshots": ()}), points, tmp_path)
+
+
+def test_a_run_whose_seeds_all_diverge_ends_as_diverged(points, tmp_path):
+    # VERIFICATION.md section 6: divergence is a result to be recorded, not an error about the budget
+    runs = trained(JOB, points, tmp_path, HOPELESS)
+    for seed in JOB.seeds:
+        assert json.loads((runs / f"seed{seed}/cell.json").read_text())["diverged"] is True
+        assert (runs / f"seed{seed}/weights.safetensors").exists()
+
+
+# -------------------------------------------------------------------------------------------------- evidence
+
+
+def test_the_evidence_has_a_row_for_every_snapshot_seed_and_split(runs, points, tmp_path):
+    job = EvidenceJob(cell=CELL, seeds=JOB.seeds, samples=JOB.snapshots, **EVIDENCE)
+    cells = [runs / f"seed{seed}/cell.json" for seed in JOB.seeds]
+    compute.evidence(job, points, cells, tmp_path / "evidence.csv", **WHERE)
+    table = pd.read_csv(tmp_path / "evidence.csv")
+    key = ["samples", "seed", "split"]
+    assert set(table[key].itertuples(index=False, name=None)) == {
+        (samples, seed, split) for samples in JOB.snapshots for seed in (0, 1) for split in ("train", "test")
+    }
+    assert len(table) == 8
+    assert {"log_likelihood", "std_error", "std_error_points", "evidence_estimator"} <= set(table.columns)
+    assert table["log_likelihood"].between(-100, 0).all()
+
+
+# ------------------------------------------------------------------------------------- collecting and drawing
+
+
+def test_the_tables_of_all_runs_keep_each_runs_rows(runs, tmp_path):
+    names = ["bounds", "final", "costs", "provenance"]
+    outputs = {name: tmp_path / f"{name}.csv" for name in names}
+    collect.run_tables([runs / f"seed{seed}/cell.json" for seed in (0, 1)], **outputs)
+    bounds, final, costs, used = (pd.read_csv(outputs[name]) for name in names)
+    for seed, curve in enumerate(bounds_of(runs)):
+        rows = bounds[bounds["seed"] == seed].reset_index(drop=True)[curve.columns]
+        pd.testing.assert_frame_equal(rows, curve)
+    assert final["samples"].tolist() == 6 * [20_000]
+    assert set(final["split"]) == {"train_running", "train", "test"}
+    assert costs[["seed", "samples", "device"]].to_numpy().tolist() == [
+        [0, 20_000, "cpu"],
+        [1, 20_000, "cpu"],
+    ]
+    assert used.loc[used["item"] == "torch", "runs"].tolist() == [2]
+
+
+def test_concatenating_keeps_order_and_rows(tmp_path):
+    for name, values in {"a": [1, 2], "b": [3]}.items():
+        pd.DataFrame({"x": values}).to_csv(tmp_path / f"{name}.csv", index=False)
+    collect.concatenate([tmp_path / "b.csv", tmp_path / "a.csv"], tmp_path / "new/both.csv")
+    assert pd.read_csv(tmp_path / "new/both.csv")["x"].tolist() == [3, 1, 2]
+
+
+def test_pages_are_html_and_name_their_table(tmp_path):
+    for name in ["step_sizes", "costs"]:
+        pd.DataFrame({"samples": [1000], "note": ["a < b"]}).to_csv(tmp_path / f"{name}.csv", index=False)
+    outputs = [tmp_path / "html/step_sizes.html", tmp_path / "html/costs.html"]
+    collect.html([tmp_path / "step_sizes.csv", tmp_path / "costs.csv"], outputs)
+    for output, title in zip(outputs, ["Step sizes", "Costs"], strict=True):
+        text = output.read_text()
+        assert text.lstrip().startswith("<!DOCTYPE html>")
+        assert title in text
+        assert f"results/tables/{output.stem}.csv" in text
+        assert "1,000" in text
+
+
+COMPARISON = pd.DataFrame(
+    [
+        {"figure": 2, "dataset": "mnist", "method": "aevb", "n_latent": 3, "n_train": 50_000, "split": "test"}
+        | {"samples": 1_000_000, "paper": -150.0, "ours": -149.0}
+        | {"ci_low": np.nan, "ci_high": np.nan, "difference": 1.0}
+    ]
+)
+PAGE = "# Title\n<!-- paper-comparison:begin -->\nold\n<!-- paper-comparison:end -->\nthe end\n"
+
+
+def readme(tmp_path, text):
+    paths = {name: tmp_path / name for name in ("comparison", "reference", "readme", "output")}
+    COMPARISON.to_csv(paths["comparison"], index=False)
+    paths["readme"].write_text(text)
+    collect.readme(scale="laptop", **paths)
+    return paths
+
+
+def test_the_readme_gets_the_table_between_its_markers_and_nothing_else(tmp_path):
+    paths = readme(tmp_path, PAGE)
+    text = paths["readme"].read_text()
+    block = paths["output"].read_text()
+    assert text == PAGE.replace("old", block)
+    assert "| 2 | mnist, N_z = 3 | AEVB | 1 M |" in block
+    assert "`laptop`" in block
+    pd.testing.assert_frame_equal(pd.read_csv(paths["reference"]), COMPARISON)
+    assert readme(tmp_path, text)["readme"].read_text() == text
+
+
+def test_a_readme_without_markers_is_left_alone_and_so_is_the_reference(tmp_path):
+    with pytest.raises(UserError, match="paper-comparison:begin"):
+        readme(tmp_path, "# Title\n")
+    assert (tmp_path / "readme").read_text() == "# Title\n"
+    assert not (tmp_path / "output").exists()
+    assert not (tmp_path / "reference").exists()
+
+
+def files_with(stem):
+    assert {path.suffix for path in stem.parent.glob(f"{stem.name}.*")} == {".pdf", ".png", ".svg"}
+    assert all(path.stat().st_size > 1000 for path in stem.parent.glob(f"{stem.name}.*"))
+
+
+def test_figures_4_and_5_are_drawn_from_the_exported_weights(runs, points, tmp_path):
+    weights = [runs / "seed0/weights.safetensors"]
+    draw.figure4(weights, [points], [CELL], tmp_path / "figure4")
+    draw.figure5(weights, [points], [CELL], tmp_path / "figure5")
+    files_with(tmp_path / "figure4")
+    files_with(tmp_path / "figure5")
+
+
+def test_figure4_refuses_models_that_have_no_plane_to_show(points, tmp_path):
+    three = CELL.model_copy(update={"n_latent": 3})
+    job = Job(cell=three, seeds=(0,), samples=10_000)
+    runs = trained(job, points, tmp_path)
+    with pytest.raises(UserError, match="2 latent dimensions, not 3"):
+        draw.figure4([runs / "seed0/weights.safetensors"], [points], [three], tmp_path / "figure4")
+
+
+def test_damaged_weights_are_named_not_drawn(runs, points, tmp_path):
+    damaged = shutil.copy(runs / "seed0/weights.safetensors", tmp_path / "weights.safetensors")
+    with open(damaged, "r+b") as file:
+        file.seek(-4, os.SEEK_END)
+        file.write(b"\xff\xff\xff\x7f")
+    with pytest.raises(UserError, match=re.escape(str(damaged))):
+        draw.figure5([Path(damaged)], [points], [CELL], tmp_path / "figure5")
+
+
+def test_figures_2_and_3_show_only_the_cells_they_are_given(tmp_path):
+    rows = [
+        CELL.identity
+        | {"n_latent": n_latent, "seed": 0, "split": split, "samples": samples, "bound": -30.0}
+        | {"seconds": 1.0, "log_likelihood": -30.0, "std_error_points": 0.1}
+        | {"evidence_estimator": "appendix_d_paper"}
+        for n_latent in (2, 7)
+        for split in ("train_running", "train", "test")
+        for samples in (10_000, 20_000)
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "bounds.csv", index=False)
+    marginal = pd.DataFrame(rows).query("split != 'train_running'")
+    marginal.to_csv(tmp_path / "marginal.csv", index=False)
+    paper = Path(__file__).parents[1] / "results/reference/paper.csv"
+    draw.figure2(tmp_path / "bounds.csv", paper, [CELL], tmp_path / "figure2")
+    draw.figure3(tmp_path / "marginal.csv", paper, [CELL], tmp_path / "figure3")
+    files_with(tmp_path / "figure2")
+    files_with(tmp_path / "figure3")
+    text = (tmp_path / "figure2.svg").read_text()
+    assert text.count("N_z = 2") == 1
+    assert "N_z = 7" not in text

@@ -1,0 +1,576 @@
+"""The workflow as its users meet it: `snakemake` as a process of its own, in folders of its own.
+
+Everything runs from one copy of the source tree, because rules declare the package's modules as inputs by their
+absolute paths: only then can a test edit a module and see which rules run again. One finished run of the smallest
+scale is shared by all tests; those that execute something work on a copy of it.
+"""
+
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import unicodedata
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from aevb import data, store
+
+ROOT = Path(__file__).parents[1]
+PROTOCOL = yaml.safe_load((ROOT / "config.yaml").read_text())
+SMOKE_DIGITS = ("scale=smoke", "datasets=digits")
+TRAIN_SIZES = {"mnist": 50_000, "frey": 1_600, "digits": 1_500}  # PROTOCOL.md, data
+CELL = "digits/aevb/h100-z2-n1500"  # the cell that executing tests train
+ONCE = ["step_sizes", "run_tables", "marginal_likelihood", "paper_comparison", "html", "all"]
+FIGURES = ["figure2", "figure3", "figure4", "figure5"]
+IDENTITY = ["dataset", "estimator", "n_hidden", "n_latent", "n_train"]
+
+
+# ------------------------------------------------------------------------------------------------- helpers
+
+
+def copy_of_the_source(folder, *without):
+    """What a clone holds, below `folder`: no runs, no environment."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", *without)
+    for name in ["Snakefile", "config.yaml"]:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
+    for name in ["workflow", "profiles", "src", "results/reference"]:
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    return folder
+
+
+def snakemake(source, work, *arguments, config=()):
+    """Run snakemake with the package of `source` in the folder `work`; its output is one text."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = [sys.executable, "-m", "snakemake", "--snakefile", source / "Snakefile", "--directory", work]
+    settings = ["--config", *config] if config else []  # last: it swallows every word that follows
+    return subprocess.run(
+        [*command, "--cores", "all", *arguments, *settings],
+        cwd=source,
+        env=os.environ | {"PYTHONPATH": str(source / "src"), "PATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def succeeded(process):
+    assert process.returncode == 0, process.stdout
+    return process.stdout
+
+
+def planned(source, work, *arguments, config=SMOKE_DIGITS):
+    """The jobs that a dry-run lists: (rule, wildcards) of each."""
+    text = succeeded(snakemake(source, work, "--dry-run", *arguments, config=config))
+    jobs = []
+    for block in re.split(r"^(?=(?:local)?rule \w+:$)", text, flags=re.MULTILINE)[1:]:
+        wildcards = re.search(r"^    wildcards: (.*)$", block, flags=re.MULTILINE)
+        pairs = wildcards[1].split(", ") if wildcards else []
+        jobs.append((re.match(r"(?:local)?rule (\w+):", block)[1], dict(pair.split("=") for pair in pairs)))
+    return jobs
+
+
+def rules(jobs):
+    return Counter(rule for rule, _ in jobs)
+
+
+@contextmanager
+def edited(path, change):
+    """The file with a changed text inside the `with`; its text and its time are restored afterwards."""
+    text, times = path.read_text(), path.stat()
+    path.write_text(change(text))
+    try:
+        yield
+    finally:
+        path.write_text(text)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def with_comment(text):
+    return f"{text}\n# a comment\n"
+
+
+def with_value(key, value):
+    """A change of config.yaml: `key` is dotted, and made where it is not there."""
+
+    def change(text):
+        config = yaml.safe_load(text)
+        *sections, name = key.split(".")
+        section = config
+        for part in sections:
+            section = section[part]
+        section[name] = value
+        return yaml.safe_dump(config)
+
+    return change
+
+
+def stored(work):
+    """Every file of the store with its content and time; the lock is opened anew by each process."""
+    files = sorted(path for path in (work / "results/.cells").rglob("*") if path.name != "lock")
+    return {
+        path.relative_to(work).as_posix(): (
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+            path.stat().st_mtime_ns,
+        )
+        for path in files
+        if path.is_file()
+    }
+
+
+def grid(datasets, figures=FIGURES):
+    """(dataset, estimator, n_hidden, n_latent, n_train) of every cell, straight from config.yaml."""
+    return {
+        (dataset, estimator, cells["n_hidden"], n_latent, n_train)
+        for figure in figures
+        for dataset, cells in PROTOCOL["figures"][figure].items()
+        if dataset in datasets
+        for estimator in cells["estimators"]
+        for n_latent in cells["n_latent"]
+        for n_train in cells.get("n_train") or [TRAIN_SIZES[dataset]]
+    }
+
+
+def searches(cells):
+    """What tells two step-size searches apart: not N_z, nor data beyond the search's own."""
+    limit = {name: entry.get("search_points", np.inf) for name, entry in PROTOCOL["estimators"].items()}
+    return {(dataset, name, h, min(n, limit[name])) for dataset, name, h, _, n in cells}
+
+
+def folder_of(cell):
+    dataset, estimator, n_hidden, n_latent, n_train = cell
+    return f"{dataset}/{estimator}/h{n_hidden}-z{n_latent}-n{n_train}"
+
+
+# ------------------------------------------------------------------------------------------------ fixtures
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory):
+    return copy_of_the_source(tmp_path_factory.mktemp("source") / "clone")
+
+
+@pytest.fixture(scope="session")
+def digits(source, tmp_path_factory):
+    """The finished run of the smallest scale on the bundled digits. Never changed by a test."""
+    work = tmp_path_factory.mktemp("digits")
+    succeeded(snakemake(source, work, config=SMOKE_DIGITS))
+    return work
+
+
+@pytest.fixture
+def copied(digits, tmp_path):
+    """A copy of the finished run, times included, to execute something in."""
+    return shutil.copytree(digits, tmp_path / "work")
+
+
+@pytest.fixture(scope="session")
+def real(source, tmp_path_factory):
+    """The finished run of the smallest scale on the paper's data."""
+    if not os.environ.get("AEVB_DATA_MIRROR"):
+        pytest.skip("needs MNIST and Frey Face: set AEVB_DATA_MIRROR to a folder or URL that has them")
+    work = tmp_path_factory.mktemp("real")
+    succeeded(snakemake(source, work, config=["scale=smoke"]))
+    return work
+
+
+# -------------------------------------------------------------------------------------- what would be done
+
+
+@pytest.mark.parametrize("datasets", [("mnist", "frey"), ("digits",)])
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
+def test_every_scale_plans_one_job_per_search_cell_and_figure(source, tmp_path, scale, datasets):
+    jobs = planned(source, tmp_path, config=[f"scale={scale}", f"datasets={','.join(datasets)}"])
+    cells = grid(datasets)
+    expected = Counter([*ONCE, *FIGURES])
+    expected |= {"data": len(datasets), "step_size": len(searches(cells)), "train": len(cells)}
+    expected |= {"evidence": len(grid(datasets, ["figure3"]))}
+    assert rules(jobs) == expected
+
+
+def test_the_default_is_the_laptop_scale_of_the_papers_data(source, tmp_path):
+    default = planned(source, tmp_path, config=())
+    assert default == planned(source, tmp_path, config=["scale=laptop", "datasets=mnist,frey"])
+    assert {wildcards["dataset"] for rule, wildcards in default if rule == "data"} == {"mnist", "frey"}
+
+
+@pytest.mark.parametrize("target", [*FIGURES, "tables"])
+def test_a_target_needs_no_more_than_its_own_cells(source, tmp_path, target):
+    jobs = planned(source, tmp_path, target)
+    wanted = grid(["digits"], FIGURES if target == "tables" else [target])
+    wanted = grid(["digits"]) if target == "figure2" else wanted  # it reads the table of all runs
+    assert rules(jobs)["train"] == len(wanted)
+    assert rules(jobs)[target] == 1
+
+
+def test_a_cell_trains_in_one_job_whatever_the_number_of_its_seeds(source, tmp_path):
+    target = f"results/runs/{CELL}/seed0/curve.csv"
+    for scale in ["smoke", "laptop", "paper"]:
+        jobs = planned(source, tmp_path, target, config=[f"scale={scale}", "datasets=digits"])
+        assert rules(jobs) == {"data": 1, "step_size": 1, "train": 1}
+
+
+# ------------------------------------------------------------------------------------ what a finished run has
+
+
+def check_contract(work, datasets):
+    """DESIGN.md, the public contract: every file with its columns, and values in nats that can be."""
+    seeds = range(PROTOCOL["scales"]["smoke"]["seeds"])
+    cells = grid(datasets)
+    runs = {f"{folder_of(cell)}/seed{seed}" for cell in cells for seed in seeds}
+    for run in runs:
+        curve = pd.read_csv(work / "results/runs" / run / "curve.csv")
+        assert curve.columns.tolist() == ["samples", "split", "bound", "seconds"]
+        assert store.read_weights(work / "results/runs" / run / "weights.safetensors").tensors
+        assert (work / "results/runs" / run / "cell.json").stat().st_size > 0
+    for figure in FIGURES:
+        for suffix, magic in {"pdf": b"%PDF", "png": b"\x89PNG", "svg": b"<?xml"}.items():
+            assert (work / f"results/figures/{figure}.{suffix}").read_bytes().startswith(magic)
+    for dataset in datasets:
+        split = data.load(work / f"results/data/{dataset}.npz")
+        assert split.train.dtype == split.test.dtype == np.uint8
+        assert len(split.train) == TRAIN_SIZES[dataset]
+    check_bounds(pd.read_csv(work / "results/tables/bounds.csv"), cells, len(seeds))
+    check_marginal(pd.read_csv(work / "results/tables/marginal_likelihood.csv"), datasets, len(seeds))
+    for table in [
+        "paper_comparison",
+        "final_bounds",
+        "marginal_likelihood",
+        "step_sizes",
+        "costs",
+        "provenance",
+    ]:
+        assert (work / f"results/tables/html/{table}.html").read_text().lstrip().startswith("<!DOCTYPE html>")
+
+
+def check_bounds(bounds, cells, seeds):
+    assert bounds.columns.tolist() == [*IDENTITY, "seed", "split", "samples", "bound", "seconds"]
+    # Monte Carlo EM has no recognition model and therefore no bound
+    assert set(bounds[IDENTITY].itertuples(index=False, name=None)) == {
+        cell for cell in cells if cell[1] != "mcem"
+    }
+    assert set(bounds["split"]) == {"train_running", "train", "test"}
+    assert not bounds.duplicated([*IDENTITY, "seed", "split", "samples"]).any()
+    assert bounds["seed"].nunique() == seeds
+    assert bounds["samples"].dtype == np.int64
+    assert np.isfinite(bounds["bound"]).all()
+    assert (bounds.loc[bounds["dataset"].ne("frey"), "bound"] < 0).all()  # log-probabilities of binary pixels
+    assert (bounds["bound"].abs() < 10_000).all()  # of a data point, not of a data set
+    assert (bounds["seconds"] > 0).all()
+
+
+def check_marginal(marginal, datasets, seeds):
+    columns = [
+        *IDENTITY,
+        "seed",
+        "split",
+        "samples",
+        "seconds",
+        "evidence_estimator",
+        "log_likelihood",
+        "std_error",
+    ]
+    assert set(columns) <= set(marginal.columns)
+    assert set(marginal[IDENTITY].itertuples(index=False, name=None)) == grid(datasets, ["figure3"])
+    assert marginal["seed"].nunique() == seeds
+    assert set(marginal["split"]) == {"train", "test"}
+    assert not marginal.duplicated([*IDENTITY, "seed", "split", "samples"]).any()
+    assert marginal["log_likelihood"].between(-1000, 0).all()
+    assert (marginal["std_error"] >= 0).all()
+
+
+def check_step_sizes(work, datasets):
+    """One row per candidate, one choice per search, and the choice is the best that did not diverge."""
+    table = pd.read_csv(work / "results/tables/step_sizes.csv")
+    groups = table.groupby(IDENTITY)
+    assert len(groups) == len(searches(grid(datasets)))
+    for _, candidates in groups:
+        assert candidates["step_size"].tolist() == PROTOCOL["step_size"]["candidates"]
+        chosen = candidates[candidates["chosen"]]
+        assert len(chosen) == 1
+        assert not chosen["diverged"].item()
+        assert chosen["value"].item() == candidates.loc[~candidates["diverged"], "value"].max()
+    assert table["seed"].eq(PROTOCOL["step_size"]["seed"]).all()
+
+
+def check_paper_comparison(work):
+    table = pd.read_csv(work / "results/tables/paper_comparison.csv")
+    curve = ["figure", "dataset", "method", "n_latent", "n_train", "split", "samples"]
+    assert table.columns.tolist() == [*curve, "paper", "ours", "ci_low", "ci_high", "difference"]
+    return table
+
+
+def test_the_digits_run_keeps_the_contract(digits):
+    check_contract(digits, ["digits"])
+
+
+def test_the_digits_run_chooses_one_step_size_per_search(digits):
+    check_step_sizes(digits, ["digits"])
+
+
+def test_digits_are_compared_with_nothing_of_the_paper(digits):
+    assert check_paper_comparison(digits).empty
+
+
+def test_the_digits_run_has_learned(digits):
+    # a decoder that knows only each pixel's mean grey reaches about -29.6 nats
+    bounds = pd.read_csv(digits / "results/tables/final_bounds.csv")
+    assert (bounds.query("split == 'test'")["bound"] > -29).all()
+
+
+def test_the_evidence_is_above_the_bound_of_the_same_weights(digits):
+    # on average: it is evaluated on the first few points and the bound on all, a spread of about 1.5 nats
+    tables = digits / "results/tables"
+    key = [*IDENTITY, "seed", "split", "samples"]
+    both = pd.read_csv(tables / "marginal_likelihood.csv").merge(pd.read_csv(tables / "bounds.csv"), on=key)
+    assert len(both) > 10
+    assert (both["log_likelihood"] - both["bound"]).mean() > 0
+
+
+def test_the_curve_ends_at_the_budget_and_the_weights_are_its_last(digits):
+    folder = digits / f"results/runs/{CELL}/seed0"
+    budget = PROTOCOL["scales"]["smoke"]["samples"]["figure2"]["digits"]
+    assert pd.read_csv(folder / "curve.csv")["samples"].max() == budget
+    assert store.read_weights(folder / "weights.safetensors").meta["samples"] == budget
+
+
+def test_the_real_run_keeps_the_contract(real):
+    check_contract(real, ["mnist", "frey"])
+
+
+def test_the_real_run_records_every_candidate_step_size_and_chooses_one(real):
+    check_step_sizes(real, ["mnist", "frey"])
+
+
+def test_the_real_run_is_comparable_with_the_paper(real):
+    # smoke runs end before the paper's first points, so the table may be empty
+    table = check_paper_comparison(real)
+    assert np.isfinite(table[["paper", "samples"]]).all(axis=None)
+
+
+def test_the_real_run_is_done_once(real, source):
+    assert "Nothing to be done" in succeeded(snakemake(source, real, config=["scale=smoke"]))
+
+
+# ------------------------------------------------------------------------------------- what a change does again
+
+
+def test_a_second_run_does_nothing(digits, source):
+    assert "Nothing to be done" in succeeded(snakemake(source, digits, config=SMOKE_DIGITS))
+
+
+def test_touching_all_sources_does_nothing(digits, source):
+    files = [path for path in source.rglob("*") if path.is_file()]
+    times = {path: path.stat() for path in files}
+    try:
+        for path in files:
+            os.utime(path)
+        assert planned(source, digits) == []
+    finally:
+        for path, before in times.items():
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        ("figures", FIGURES),
+        ("generation", ["figure4", "figure5"]),
+        ("tables", ["paper_comparison", "html"]),
+        ("evidence/appendix_d", ["evidence", "marginal_likelihood", "figure3", "paper_comparison", "html"]),
+        ("config", []),  # what it says reaches the jobs by their parameters
+        ("store", []),
+        ("estimators/wake_sleep", [*ONCE[:-1], "step_size", "train", "evidence", "figure2", "figure3"]),
+        ("training", [*ONCE[:-1], *FIGURES, "step_size", "train", "evidence"]),
+    ],
+)
+def test_an_edited_module_runs_its_own_stage_again_and_what_follows(digits, source, module, expected):
+    with edited(source / f"src/aevb/{module}.py", with_comment):
+        jobs = planned(source, digits)
+    assert set(rules(jobs)) == {*expected, *(["all"] if expected else [])}
+
+
+def test_an_edited_estimator_leaves_the_other_estimators_alone(digits, source):
+    with edited(source / "src/aevb/estimators/wake_sleep.py", with_comment):
+        jobs = planned(source, digits)
+    heavy = [job["estimator"] for rule, job in jobs if rule in ("step_size", "train", "evidence")]
+    assert set(heavy) == {"wake_sleep"}
+    cells = {cell for cell in grid(["digits"]) if cell[1] == "wake_sleep"}
+    assert rules(jobs)["train"] == len(cells)
+    assert rules(jobs)["step_size"] == len(searches(cells))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "heavy"),
+    [
+        ("evidence.samples", 60, {"evidence"}),
+        ("scales.smoke.evidence_points", 12, {"evidence"}),
+        ("step_size.candidates", [0.01, 0.02], {"step_size", "train", "evidence"}),
+        ("training.batch_size", 50, {"step_size", "train", "evidence"}),
+        ("scales.smoke.seeds", 3, {"train", "evidence"}),
+        ("scales.paper.seeds", 6, set()),
+        ("figures.figure4.mnist.n_hidden", 7, set()),
+    ],
+)
+def test_an_edited_value_runs_only_what_depends_on_it(digits, source, key, value, heavy):
+    with edited(source / "config.yaml", with_value(key, value)):
+        jobs = planned(source, digits)
+    assert set(rules(jobs)) & {"data", "step_size", "train", "evidence"} == heavy
+    assert bool(jobs) == bool(heavy)
+
+
+def test_another_searchs_length_trains_that_estimator_only(digits, source):
+    with edited(source / "config.yaml", with_value("estimators.mcem.search_samples", 250_000.0)):
+        jobs = planned(source, digits)
+    assert {job["estimator"] for rule, job in jobs if rule in ("step_size", "train")} == {"mcem"}
+
+
+def test_a_comment_in_the_training_code_trains_nothing_again(copied, source):
+    # the rules run again, by the file's checksum; the store's address ignores comments
+    curve = copied / f"results/runs/{CELL}/seed0/curve.csv"
+    before, text = stored(copied), curve.read_text()
+    with edited(source / "src/aevb/training.py", with_comment):
+        assert rules(planned(source, copied, str(curve.relative_to(copied)))) == {"step_size": 1, "train": 1}
+        succeeded(snakemake(source, copied, str(curve.relative_to(copied)), config=SMOKE_DIGITS))
+    assert stored(copied) == before
+    assert curve.read_text() == text
+
+
+def test_another_seed_trains_only_itself(copied, source):
+    before = stored(copied)
+    curve = (copied / f"results/runs/{CELL}/seed0/curve.csv").read_text()
+    with edited(source / "config.yaml", with_value("scales.smoke.seeds", 3)):
+        target = f"results/runs/{CELL}/seed2/curve.csv"
+        succeeded(snakemake(source, copied, target, config=SMOKE_DIGITS))
+    after = stored(copied)
+    assert {path: after[path] for path in before} == before
+    assert {Path(path).parent.name for path in set(after) - set(before)} == {"seed2"}
+    assert (copied / f"results/runs/{CELL}/seed0/curve.csv").read_text() == curve
+
+
+def test_a_larger_budget_continues_and_a_smaller_one_comes_back(copied, source):
+    path = copied / f"results/runs/{CELL}/seed0/curve.csv"
+    target, short = str(path.relative_to(copied)), path.read_text()
+    weights = path.with_name("weights.safetensors").read_bytes()
+    with edited(source / "config.yaml", with_value("scales.smoke.samples.figure4.digits", 250_000.0)):
+        succeeded(snakemake(source, copied, target, config=SMOKE_DIGITS))
+    assert path.read_text().startswith(short)
+    assert pd.read_csv(path)["samples"].max() == 250_000
+    before = stored(copied)
+    succeeded(snakemake(source, copied, target, config=SMOKE_DIGITS))
+    assert stored(copied) == before
+    assert path.read_text() == short
+    assert path.with_name("weights.safetensors").read_bytes() == weights
+
+
+# ------------------------------------------------------------------------------------------- what is refused
+
+
+@pytest.fixture
+def protocol(tmp_path):
+    """The workflow without the package, which is then the installed one, and with a config.yaml to spoil."""
+    return copy_of_the_source(tmp_path / "protocol", "aevb", "paper.csv")
+
+
+def refused(protocol, tmp_path, config=()):
+    """What snakemake says when it refuses, having done nothing."""
+    work = tmp_path / "work"
+    work.mkdir()
+    process = snakemake(protocol, work, config=config)
+    assert process.returncode != 0
+    assert "Traceback" not in process.stdout
+    assert not (work / "results").exists()
+    return process.stdout
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "names"),
+    [
+        ("scael", "smoke", ["scael"]),
+        ("training.batchsize", 100, ["training.batchsize"]),
+        ("training.batch_size", "many", ["training.batch_size"]),
+        ("training.batch_size", 0, ["training.batch_size"]),
+        ("figures.figure2.mnist.n_hidden", -500, ["figures.figure2.mnist.n_hidden"]),
+        ("scales.smoke.samples.figure2.mnist", 3.0e5, ["scales.smoke.samples.figure2", "report point"]),
+        ("figures.figure3.mnist.n_train", [1000, 60_000], ["figures.figure3.mnist", "n_train 60000"]),
+        ("figures.figure2.mnist.estimators", ["aevb", "nice"], ["figures.figure2.mnist", "'nice'"]),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(protocol, tmp_path, key, value, names):
+    path = protocol / "config.yaml"
+    path.write_text(with_value(key, value)(path.read_text()))
+    message = refused(protocol, tmp_path)
+    assert all(name in message for name in names), message
+
+
+def test_a_key_given_twice_is_refused_by_name(protocol, tmp_path):
+    with open(protocol / "config.yaml", "a") as file:
+        file.write("\ndevice: cpu\n")
+    assert re.search("device is given twice", refused(protocol, tmp_path))
+
+
+def test_a_python_object_is_refused_and_not_run(protocol, tmp_path):
+    path = protocol / "config.yaml"
+    call = f"device: !!python/object/apply:os.mkdir ['{tmp_path / 'owned'}'] #"
+    path.write_text(path.read_text().replace("device:", call))
+    assert "python/object" in refused(protocol, tmp_path)
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "names"),
+    [
+        ("scale=huge", ["scale", "'huge'", "smoke"]),
+        ("datasets=cifar", ["datasets", "digits"]),
+        ("device=tpu", ["device"]),
+        ("seeds=3", ["seeds"]),
+    ],
+)
+def test_a_wrong_setting_on_the_command_line_is_refused_by_name(protocol, tmp_path, setting, names):
+    message = refused(protocol, tmp_path, [setting])
+    assert all(name in message for name in names), message
+
+
+# ---------------------------------------------------------------------------------------- where it runs
+
+
+ODD = unicodedata.normalize("NFC", "a folder für größe 隐")
+
+
+def test_a_work_folder_may_have_spaces_and_unicode(source, tmp_path):
+    work = tmp_path / ODD
+    work.mkdir()
+    assert rules(planned(source, work))["train"] == len(grid(["digits"]))
+    succeeded(snakemake(source, work, "results/data/digits.npz", config=SMOKE_DIGITS))
+    assert len(data.load(work / "results/data/digits.npz").train) == TRAIN_SIZES["digits"]
+
+
+def test_the_clone_may_lie_below_a_folder_with_spaces(tmp_path):
+    # a dry-run prints each command; as a shell would split it, every path into the clone is one word
+    odd = copy_of_the_source(tmp_path / ODD / "clone")
+    text = succeeded(snakemake(odd, tmp_path, "--dry-run", "--printshellcmds", config=SMOKE_DIGITS))
+    commands = [line.strip() for line in text.splitlines() if line.strip().startswith("python -m aevb")]
+    papers = [words[words.index("--paper") + 1] for words in map(shlex.split, commands) if "--paper" in words]
+    assert papers == 3 * [str(odd / "results/reference/paper.csv")]
+
+
+def test_a_failing_job_says_one_sentence_and_leaves_nothing_half_written(source, tmp_path):
+    (tmp_path / "results/data").mkdir(parents=True)
+    (tmp_path / "results/data/digits.npz").write_bytes(b"not an archive")
+    process = snakemake(source, tmp_path, f"results/runs/{CELL}/seed0/curve.csv", config=SMOKE_DIGITS)
+    assert process.returncode == 1
+    [log] = (tmp_path / "results/logs/step_size").iterdir()
+    [sentence] = log.read_text().splitlines()
+    assert sentence.startswith("error: Cannot read results/data/digits.npz")
+    assert sentence in process.stdout  # the log of a failed job is shown
+    assert not (tmp_path / "results/runs").exists() or not any((tmp_path / "results/runs").rglob("*.*"))
+    assert not any((tmp_path / "results/step_sizes").rglob("*.*"))
