@@ -1,7 +1,7 @@
 """Probabilistic PCA (Tipping & Bishop 1999) with the interface of `models.Model`: everything is known exactly.
 
-    p(z) = N(0, I),  p(x | z) = N(W z + b, s^2 I),  q(z | x) = N(A x + a, diag v) with v shared by all x
-    p(x) = N(b, W W' + s^2 I),  p(z | x) = N(S W'(x - b) / s^2, S),  S = (I + W'W / s^2)^-1
+p(z) = N(0, I),  p(x | z) = N(W z + b, s^2 I),  q(z | x) = N(A x + a, diag v) with v shared by all x
+p(x) = N(b, W W' + s^2 I),  p(z | x) = N(S W'(x - b) / s^2, S),  S = (I + W'W / s^2)^-1
 """
 
 import math

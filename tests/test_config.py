@@ -112,11 +112,45 @@ def test_a_missing_key_is_refused_by_name(key):
         ("evidence.warm_up", 49),
         ("step_size.seed", -1),
         ("scales.smoke.samples", 1e6),
+        ("scales.smoke.seeds", True),  # YAML's yes, no, on and off
+        ("training.batch_size", "100"),
+        # not a finite number
+        ("scales.smoke.samples.figure4.mnist", float("inf")),
+        ("step_size.candidates", [float("inf")]),
+        ("models.frey.log_var_floor", float("nan")),
+        # a point of a grid given twice would be drawn, and counted, twice
+        ("datasets", "digits,digits"),
+        ("figures.figure2.mnist.n_latent", [3, 3]),
+        ("figures.figure2.mnist.estimators", ["aevb", "aevb"]),
+        ("figures.figure3.mnist.n_train", [1000, 1000]),
+        ("figures.figure3.mnist.n_train", []),
+        ("step_size.candidates", [0.1, 0.1]),
+        # arguments of build() in src/aevb/estimators/aevb.py
+        ("estimators.aevb.settings", {"n_sampels": 1}),
+        # what the figures cannot show or the evidence refuses, hours later
+        ("figures.figure4.mnist.n_latent", [3]),
+        ("figures.figure4.mnist.estimators", ["aevb", "wake_sleep"]),
+        ("figures.figure3.mnist.n_latent", [5]),
     ],
+    ids=str,
 )
 def test_a_wrong_value_is_refused_by_name(key, value):
     with pytest.raises(UserError, match=key.removesuffix(".log_var_floor")):
         config.parse(changed(key, value))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *["models.mnist", "step_size.n_latent.mnist", "scales.laptop.samples.figure4"],
+        *["scales.laptop.samples.figure3", "scales.smoke.samples.figure2.mnist"],
+    ],
+)
+def test_what_a_chosen_dataset_or_figure_needs_and_lacks_is_refused_by_name(key):
+    # here and not as a KeyError while Snakemake plans; whichever scale is chosen, since jobs look at all of them
+    name = key.rsplit(".", 1)[-1]
+    with pytest.raises(UserError, match=name):
+        config.parse(changed(key, MISSING))
 
 
 SIZES = [
@@ -215,6 +249,15 @@ def test_a_file_without_keys_is_refused(tmp_path, text):
 def test_a_file_that_is_no_yaml_is_refused(tmp_path, text):
     with pytest.raises(UserError, match="is not valid YAML"):
         config.read(written(tmp_path, text))
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"config\.yaml"):
+        config.read(tmp_path / "config.yaml")
+    path = tmp_path / "latin1.yaml"
+    path.write_bytes("scale: größer".encode("latin-1"))
+    with pytest.raises(UserError, match=r"latin1\.yaml"):
+        config.read(path)
 
 
 def test_python_objects_are_refused_and_not_made(tmp_path):

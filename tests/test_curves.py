@@ -6,7 +6,8 @@ import pytest
 from scipy import stats
 
 from aevb import UserError
-from aevb.curves import CURVE, figure2_curves, figure3_curves, over_seeds
+from aevb.curves import CURVE, figure2_curves, figure3_curves, over_seeds, select
+from aevb.experiments import Cell
 
 BOUND = {
     "dataset": "mnist",
@@ -44,33 +45,54 @@ def curve(seed, nats, samples=(100, 200, 300)):
     return pd.DataFrame({"seed": seed, "samples": samples, "nats": nats, "error": 0.7}).assign(**identity)
 
 
-def test_figure2_shows_the_papers_cells_and_its_definition_of_the_training_curve():
+def cell(**changes):
+    identity = {name: BOUND[name] for name in Cell.IDENTITY}
+    rest = {"decoder": "bernoulli", "batch_size": 100, "warm_up": 100, "train_points": 1000, "settings": {}}
+    return Cell(**(identity | rest | changes))
+
+
+def test_the_rows_of_the_chosen_cells_are_selected_and_no_others():
+    others = [
+        {"n_hidden": 100},
+        {"n_latent": 5},
+        {"n_train": 1000},
+        {"estimator": "mcem"},
+        {"dataset": "frey"},
+    ]
+    rows = frame(BOUND, {"bound": -1.0}, {"seed": 1, "bound": -2.0}, *others)
+    assert select(rows, [cell()])["bound"].tolist() == [-1.0, -2.0]
+    assert len(select(rows, [cell(), *(cell(**other) for other in others)])) == len(rows)
+    assert select(rows, [cell(n_hidden=7)]).empty
+
+
+def test_selected_rows_keep_their_columns_and_values():
+    rows = frame(BOUND, {}, {"n_latent": 5}, {"bound": np.nan})
+    chosen = select(rows, [cell()])
+    pd.testing.assert_frame_equal(chosen, rows.iloc[[0, 2]].reset_index(drop=True))
+
+
+def test_without_cells_or_without_rows_nothing_is_selected():
+    # a dataset without this figure, such as Frey Face in Figure 3
+    assert select(frame(BOUND, {}), []).columns.tolist() == list(BOUND)
+    assert select(frame(BOUND, {}), []).empty
+    assert select(frame(BOUND, {}).iloc[:0], [cell()]).empty
+
+
+def test_figure2_shows_the_papers_definition_of_the_training_curve_and_no_mcem():
     bounds = frame(
         BOUND,
         {"split": "train_running", "bound": -1.0},
         {"split": "train", "bound": -2.0},
         {"split": "test", "bound": -3.0},
-        {"n_hidden": 100, "bound": -4.0},  # a cell of Figure 3
-        {"n_train": 1000, "bound": -5.0},
         {"estimator": "mcem", "bound": -6.0},
         {"dataset": "frey", "n_hidden": 200, "n_train": 1600, "bound": -7.0},
-        {"dataset": "frey", "n_hidden": 500, "n_train": 1600, "bound": -8.0},
     )
     shown = figure2_curves(bounds).set_index("nats")["split"].to_dict()
     assert shown == {-1.0: "train", -3.0: "test", -7.0: "test"}
 
 
-def test_other_data_sets_show_their_largest_cells_in_figure2_and_smallest_in_figure3():
-    sizes = [{"dataset": "digits", "n_hidden": h, "n_train": n} for h in (20, 50) for n in (100, 1437)]
-    shown = figure2_curves(frame(BOUND, *({**size, "bound": i} for i, size in enumerate(sizes))))
-    assert shown["nats"].tolist() == [3]
-    shown = figure3_curves(frame(EVIDENCE, *({**size, "log_likelihood": i} for i, size in enumerate(sizes))))
-    assert shown["nats"].tolist() == [0, 1]
-
-
 def test_figure3_keeps_the_papers_evidence_estimator_and_its_error():
-    marginal = frame(EVIDENCE, {}, {"evidence_estimator": "annealed"}, {"n_hidden": 500}, {"n_latent": 2})
-    shown = figure3_curves(marginal)
+    shown = figure3_curves(frame(EVIDENCE, {}, {"evidence_estimator": "annealed"}))
     assert len(shown) == 1
     assert shown["error"].item() == pytest.approx(1.96 * 0.5)
 

@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from helpers import assert_mean, generator, randn, rejects
 from torch import distributions as reference
 from torch.testing import assert_close
 
 from aevb.distributions import Bernoulli, Gaussian, standard_normal_log_prob
+from helpers import assert_mean, generator, randn, rejects
 
 pytestmark = pytest.mark.usefixtures("double")
 EXACT = {"rtol": 1e-12, "atol": 0.0}
@@ -77,7 +77,9 @@ def check_bernoulli_log_prob(log_prob):
     logits = LOGITS.double()
     y = torch.sigmoid(logits)
     binary = (X > 0).double()
-    assert_close(log_prob(logits, binary), reference.Bernoulli(y).log_prob(binary).sum(-1), rtol=1e-12, atol=0)
+    assert_close(
+        log_prob(logits, binary), reference.Bernoulli(y).log_prob(binary).sum(-1), rtol=1e-12, atol=0
+    )
     grey = torch.rand(5, 7, generator=generator(5))
     expected = (grey * y.log() + (1 - grey) * torch.log1p(-y)).sum(-1)  # eq. 11, as it is printed
     assert_close(log_prob(logits, grey), expected, **EXACT)

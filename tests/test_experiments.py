@@ -1,6 +1,5 @@
 """Cells and jobs as values: equal experiments have equal text, and the text comes back as the same experiment."""
 
-import itertools
 import json
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from aevb.experiments import Cell, EvidenceJob, Job, Search, canonical
-from aevb.schedule import BLOCK, report_points, snapshot_points
 
 SIZES = st.integers(1, 10**6)
 CELLS = st.builds(
@@ -104,29 +102,3 @@ def test_the_workflow_reads_experiments_without_importing_torch():
     # every snakemake call pays for what these modules import
     code = "import aevb.config, aevb.provenance, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-
-
-# ------------------------------------------------------------------------------------------------- schedule
-
-
-@given(st.integers(1, 10**10), st.integers(1, 10**10))
-def test_a_shorter_run_reports_at_a_prefix_of_the_longer_ones_points(one, other):
-    short, long = sorted([one, other])
-    assert report_points(long)[: len(report_points(short))] == report_points(short)
-
-
-def test_report_points_are_the_preferred_numbers_in_whole_blocks():
-    points = report_points(10**8)
-    assert points[:7] == (10_000, 20_000, 30_000, 40_000, 50_000, 60_000, 80_000)
-    assert points[7:18] == tuple(int(p * 1e5) for p in (1, 1.3, 1.6, 2, 2.5, 3.2, 4, 5, 6.3, 8, 10))
-    assert all(point % BLOCK == 0 for point in points)
-    steps = [b / a for a, b in itertools.pairwise(points) if a >= 100_000]
-    assert all(1.2 < step < 1.31 for step in steps)
-
-
-@given(st.sampled_from(report_points(10**9)))
-def test_weights_are_always_kept_at_the_last_point(budget):
-    points = snapshot_points(budget)
-    assert points[-1] == budget
-    assert set(points) <= set(report_points(budget))
-    assert points[:-1] == tuple(p for p in report_points(budget)[:-1] if p >= 100_000)

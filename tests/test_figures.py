@@ -157,7 +157,11 @@ def test_an_estimator_of_the_reader_gets_a_colour_of_its_own():
 
 def test_no_run_of_the_figure_is_an_error_for_the_user():
     with pytest.raises(UserError, match="none of the runs"):
-        figures.figure2(bounds(MNIST | {"n_hidden": 7}, 3, VALUES), PAPER)
+        figures.figure2(bounds(MNIST, 3, VALUES).iloc[:0], PAPER)
+    with pytest.raises(UserError, match="none of the runs"):
+        figures.figure2(bounds(MNIST, 3, VALUES, methods=["mcem"]), PAPER)  # it has no bound
+    with pytest.raises(UserError, match="none of the runs"):
+        figures.figure3(marginal(1000, VALUES).iloc[:0], PAPER)
 
 
 def test_figure3_has_the_papers_panels_and_colours():

@@ -65,6 +65,12 @@ def runs(points, tmp_path_factory):
 # --------------------------------------------------------------------------------------------- command line
 
 
+@pytest.fixture
+def elsewhere(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -74,6 +80,8 @@ def runs(points, tmp_path_factory):
         ["prepare-data", "--dataset", "digits", "--cache", "raw"],
         ["prepare-data", "--dataset", "digits", "--cache", "raw", "--output", "x", "--surprise", "1"],
         ["prepare-data", "--dataset"],
+        # an unquoted path with a space must not be cut in silence
+        ["prepare-data", "--dataset", "digits", "--cache", "raw", "--output", "my", "file.npz"],
     ],
 )
 def test_wrong_usage_exits_with_2(arguments, capsys):
@@ -87,6 +95,15 @@ def test_a_missing_option_is_named(capsys):
     with pytest.raises(SystemExit):
         main(["prepare-data", "--dataset", "digits", "--cache", "raw"])
     assert "--output" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["{}", "not json", '{"cell": 3}'])
+def test_a_job_that_does_not_parse_is_wrong_usage_that_names_the_option(text, capsys):
+    words = ["train", "--job", text, "--points", "p", "--step-sizes", "s", "--store-root", "r"]
+    with pytest.raises(SystemExit) as exit_:
+        main([*words, "--output", "o", "--device", "cpu", "--threads", "1"])
+    assert exit_.value.code == 2
+    assert "--job" in capsys.readouterr().err
 
 
 def test_help_lists_the_jobs_and_a_jobs_options(capsys):
@@ -244,7 +261,7 @@ def test_going_back_to_a_budget_whose_weights_were_not_kept_says_what_to_do(poin
 
 
 def test_a_run_whose_seeds_all_diverge_ends_as_diverged(points, tmp_path):
-    # VERIFICATION.md section 6: divergence is a result to be recorded, not an error about the budget
+    # divergence is a result to be recorded, not an error about the budget
     runs = trained(JOB, points, tmp_path, HOPELESS)
     for seed in JOB.seeds:
         assert json.loads((runs / f"seed{seed}/cell.json").read_text())["diverged"] is True
@@ -266,6 +283,15 @@ def test_the_evidence_has_a_row_for_every_snapshot_seed_and_split(runs, points, 
     assert len(table) == 8
     assert {"log_likelihood", "std_error", "std_error_points", "evidence_estimator"} <= set(table.columns)
     assert table["log_likelihood"].between(-100, 0).all()
+
+
+def test_the_evidence_of_diverged_runs_is_a_table_that_can_be_collected(points, runs, tmp_path):
+    # no weights are kept after a divergence: a table without rows, but with its columns
+    job = EvidenceJob(cell=CELL, seeds=JOB.seeds, samples=(100_000,), **EVIDENCE)
+    cells = [runs / f"seed{seed}/cell.json" for seed in JOB.seeds]
+    compute.evidence(job, points, cells, tmp_path / "evidence.csv", **WHERE)
+    collect.concatenate([tmp_path / "evidence.csv"], tmp_path / "all.csv")
+    assert {"samples", "seed", "split", "log_likelihood"} <= set(pd.read_csv(tmp_path / "all.csv").columns)
 
 
 # ------------------------------------------------------------------------------------- collecting and drawing
@@ -356,6 +382,15 @@ def test_figures_4_and_5_are_drawn_from_the_exported_weights(runs, points, tmp_p
     draw.figure5(weights, [points], [CELL], tmp_path / "figure5")
     files_with(tmp_path / "figure4")
     files_with(tmp_path / "figure5")
+
+
+def test_figure5_shows_every_dataset_it_is_given(runs, points, tmp_path, monkeypatch):
+    # two data sets may share an N_z: neither may take the other's panel
+    shown = []
+    monkeypatch.setattr("aevb.figures._image", lambda axes, image, colours, caption: shown.append(caption))
+    frey = Cell.model_validate(CELL.model_dump() | {"dataset": "frey"})
+    draw.figure5(2 * [runs / "seed0/weights.safetensors"], 2 * [points], [CELL, frey], tmp_path / "figure5")
+    assert len(shown) == 2
 
 
 def test_figure4_refuses_models_that_have_no_plane_to_show(points, tmp_path):

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from helpers import assert_close, assert_mean, equal, generator, rejects, scramble
 from torch.distributions import Normal
 
 from aevb import models, trees
 from aevb.distributions import Bernoulli, Gaussian
 from aevb.models import BernoulliModel, GaussianModel, Params
+from helpers import assert_close, assert_mean, equal, generator, rejects, scramble
 
 pytestmark = pytest.mark.usefixtures("double")
 

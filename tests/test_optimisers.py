@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from helpers import assert_close, equal, randn, rejects
 
 from aevb import trees
 from aevb.models import Params
 from aevb.optimisers import adagrad
+from helpers import assert_close, equal, randn, rejects
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -110,6 +110,9 @@ def test_every_model_of_a_stack_has_its_own_step_size():
 def test_adagrad_mutates_neither_state_nor_weights_nor_gradients():
     optimiser, params, grads = adagrad(torch.tensor([0.1, 0.2]), warm_up=0), *gradients(2)
     state = optimiser.init(params)
-    before = [trees.rebuild(tree, {n: w.clone() for n, w in trees.leaves(tree).items()}) for tree in (state, params, grads)]
+    before = [
+        trees.rebuild(tree, {n: w.clone() for n, w in trees.leaves(tree).items()})
+        for tree in (state, params, grads)
+    ]
     optimiser.ascend(state, params, grads)
     assert all(equal(tree, copy) for tree, copy in zip((state, params, grads), before, strict=True))

@@ -80,9 +80,11 @@ def test_the_papers_train_curve_is_compared_with_our_running_mean():
     assert table["paper"].item() == pytest.approx(-155.3, abs=0.1)  # read off the paper's figure
 
 
-def test_only_cells_of_the_papers_width_are_compared():
-    assert tables.paper_comparison(bounds([10**6], -150.0, n_hidden=100), NO_MARGINAL, PAPER).empty
-    assert tables.paper_comparison(NO_BOUNDS, marginal([10**6], -150.0, n_hidden=500), PAPER).empty
+@pytest.mark.parametrize("changes", [{"n_latent": 4}, {"n_train": 777}, {"dataset": "digits"}])
+def test_a_curve_that_the_paper_does_not_have_is_compared_with_nothing(changes):
+    assert tables.paper_comparison(bounds([10**6], -150.0, **changes), NO_MARGINAL, PAPER).empty
+    ours = marginal([10**6], -150.0).assign(**changes)
+    assert tables.paper_comparison(NO_BOUNDS, ours, PAPER).empty
 
 
 def test_intervals_over_seeds_and_over_points():
@@ -135,15 +137,57 @@ def test_markers():
             tables.insert_between_markers(broken, "results", block)
 
 
-def test_step_sizes_and_costs_have_the_columns_of_the_contract():
-    candidates = [
-        pd.DataFrame([dict.fromkeys(tables.STEP_SIZES, step) | {"extra": 1}]) for step in (0.01, 0.1)
-    ]
-    assert tables.step_sizes(candidates)["step_size"].tolist() == [0.01, 0.1]
-    assert tables.step_sizes(candidates).columns.tolist() == tables.STEP_SIZES
+def test_costs_have_a_row_for_every_run():
     cell = dict.fromkeys(tables.COSTS, 3) | {"versions": {"torch": "2"}}
     assert tables.costs([cell, cell]).shape == (2, len(tables.COSTS))
     assert tables.costs([]).columns.tolist() == tables.COSTS
+
+
+def run(**changes):
+    """What `tables.provenance` reads of a cell.json."""
+    versions = {"python": "3.11.9", "torch": "2.6.0"}
+    cell = {"dataset": "mnist", "estimator": "aevb", "data": "d1", "numerics": "a1", "device": "cpu"}
+    return cell | {"versions": versions, "seed": 0} | changes
+
+
+def test_provenance_counts_the_runs_that_share_a_value():
+    other = {"dataset": "frey", "estimator": "mcem", "data": "d2", "numerics": "m1", "device": "cuda"}
+    table = tables.provenance([run(), run(seed=1), run(**other)])
+    assert table.columns.tolist() == ["item", "value", "runs"]
+    assert sorted(table.itertuples(index=False, name=None)) == [
+        ("data: frey", "d2", 1),
+        ("data: mnist", "d1", 2),
+        ("device", "cpu", 2),
+        ("device", "cuda", 1),
+        ("numerics: aevb", "a1", 2),
+        ("numerics: mcem", "m1", 1),
+        ("python", "3.11.9", 3),
+        ("torch", "2.6.0", 3),
+    ]
+
+
+def test_provenance_shows_runs_of_different_software_apart():
+    old = run(versions={"python": "3.11.9", "torch": "2.5.1"}, numerics="a0")
+    table = tables.provenance([run(), old]).set_index("item")["value"]
+    assert sorted(table["torch"]) == ["2.5.1", "2.6.0"]
+    assert sorted(table["numerics: aevb"]) == ["a0", "a1"]
+    assert table["python"] == "3.11.9"
+
+
+def test_no_runs_have_no_provenance():
+    table = tables.provenance([])
+    assert table.empty
+    assert table.columns.tolist() == ["item", "value", "runs"]
+
+
+def test_the_readmes_block_names_its_scale_and_source_and_has_the_table():
+    table = tables.paper_comparison(bounds([10**6], -153.0), marginal([10**6], -146.0), PAPER)
+    block = tables.readme_block(table, "laptop")
+    assert "Scale `laptop`" in block
+    assert "`results/reference/paper_comparison_laptop.csv`" in block
+    note, rows = block.split("\n\n")  # Markdown wants an empty line before a table
+    assert rows == tables.markdown_table(table)
+    assert "|" not in note
 
 
 def test_html_is_self_contained_and_formats_numbers():

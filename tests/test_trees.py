@@ -3,11 +3,11 @@
 from typing import NamedTuple
 
 import torch
-from helpers import equal, randn
 from torch import Tensor
 
 from aevb import trees
 from aevb.models import Params
+from helpers import equal, randn
 
 
 class State(NamedTuple):

@@ -42,7 +42,6 @@ class ModelConfig(Strict):
 
 class TrainingConfig(Strict):
     batch_size: Positive
-    adagrad_warm_up: Annotated[int, Field(ge=0)]
     train_points: Positive
 
 
@@ -53,6 +52,7 @@ class StepSizeConfig(Strict):
 
 
 class EstimatorConfig(Strict):
+    warm_up: Annotated[int, Field(ge=0)]
     search_samples: Budget
     search_points: Positive | None = None
     settings: dict[str, int | float]
@@ -145,7 +145,7 @@ class Config(Strict):
             decoder=model.decoder,
             log_var_floor=model.log_var_floor,
             batch_size=self.training.batch_size,
-            warm_up=self.training.adagrad_warm_up,
+            warm_up=self.estimators[estimator].warm_up,
             train_points=min(self.training.train_points, n_train),
             settings=self.estimators[estimator].settings,
         )

@@ -35,6 +35,7 @@ OTHER_COLOURS = [
 LINE_STYLES: dict[str, Any] = {"test": "--", "train": "-"}
 PAPER_LINE: dict[str, Any] = {"linewidth": 0.6, "alpha": 0.45}
 FEW_POINTS = 15  # curves with fewer report points show them
+REACH = 1.5  # paper heights that a panel may grow downwards
 
 
 class Window(NamedTuple):
@@ -57,11 +58,11 @@ FIGURE3_WINDOWS = {
 def figure2(bounds: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     """Figure 2: the lower bound against training samples, one row of panels per data set, one panel per N_z.
 
-    `bounds` and `paper` have the columns of bounds.csv and paper.csv; `curves.figure2_curves` says which cells
+    `bounds` and `paper` have the columns of bounds.csv and paper.csv; `curves.figure2_curves` says which rows
     count. Bands are 95 % t-intervals over seeds. A row of panels shows the paper's window, grown where ours would
     be out of sight: to the left, to a tenth of our longest run; down, until the right half of every curve of ours
-    is in sight (by five paper heights at most); up, to our best value. Data sets that the paper does not have show
-    all of ours. Raises UserError when no run belongs to the figure.
+    is in sight (one that lies further down than REACH is named in the panel instead); up, to our best value. Data
+    sets that the paper does not have show all of ours. Raises UserError when no run belongs to the figure.
     """
     ours = over_seeds(figure2_curves(bounds)).query("samples > 0")
     paper = paper[(paper["figure"] == 2) & paper["dataset"].isin(ours["dataset"])]
@@ -78,7 +79,7 @@ def figure2(bounds: pd.DataFrame, paper: pd.DataFrame) -> Figure:
                 axes = figure.add_subplot(grid[row, column], xscale="log")
                 theirs = _panel(paper, dataset, n_latent=n_latent)
                 mine = _panel(ours, dataset, n_latent=n_latent)
-                _curves(axes, theirs, mine, colours)
+                _curves(axes, theirs, mine, colours, window)
                 axes.set(xlim=window[:2], ylim=window[2:], xlabel="# Training samples evaluated")
                 axes.set_title(f"{DATASET_NAMES.get(dataset, dataset)}, $N_z = {n_latent}$")
                 if column == 0:
@@ -113,7 +114,7 @@ def figure3(marginal: pd.DataFrame, paper: pd.DataFrame) -> Figure:
                 theirs = _panel(paper, dataset, n_train=n_train)
                 mine = _panel(ours, dataset, n_train=n_train)
                 window = _figure3_window(dataset, n_train, mine, theirs)
-                _curves(axes, _in_millions(theirs), _in_millions(mine), colours)
+                _curves(axes, _in_millions(theirs), _in_millions(mine), colours, window)
                 axes.set(xlim=(window.left / 1e6, window.right / 1e6), ylim=window[2:])
                 axes.set_xlabel("# Training samples evaluated (millions)")
                 axes.xaxis.set_major_locator(MaxNLocator(7))
@@ -221,10 +222,9 @@ def _taller(window: Window, ours: pd.DataFrame, place: Callable[[pd.Series], pd.
     ends = position.groupby([finite[name] for name in CURVE]).transform("max")
     starts = place(pd.Series(window.left)).item()
     right_half = finite.loc[position >= (starts + ends) / 2, "nats"]
-    lowest = window.bottom - 5 * (
-        window.top - window.bottom
-    )  # a curve on its way to divergence hides nothing else
-    bottom = max(lowest, min([window.bottom, *right_half]))
+    # what lies far below would flatten everything else; the panel names it instead
+    lowest = window.bottom - REACH * (window.top - window.bottom)
+    bottom = min([window.bottom, *right_half[right_half >= lowest]])
     return window._replace(bottom=bottom, top=max([window.top, *finite["nats"]]))
 
 
@@ -244,7 +244,9 @@ def _colours(ours: pd.DataFrame, paper: pd.DataFrame) -> dict[str, str]:
     return {method: colour for method, colour in colours.items() if method in present}
 
 
-def _curves(axes: Axes, theirs: pd.DataFrame, ours: pd.DataFrame, colours: dict[str, str]) -> None:
+def _curves(
+    axes: Axes, theirs: pd.DataFrame, ours: pd.DataFrame, colours: dict[str, str], window: Window
+) -> None:
     """Draw one panel: the paper's curves thin and pale, ours in front with their intervals."""
     for (method, split), curve in theirs.groupby(["method", "split"]):
         line: dict[str, Any] = {"linestyle": LINE_STYLES[str(split)], "color": colours[str(method)]}
@@ -257,6 +259,12 @@ def _curves(axes: Axes, theirs: pd.DataFrame, ours: pd.DataFrame, colours: dict[
         for method, diverged, seeds in zip(
             stopped["method"], stopped["n_diverged"], stopped["n_seeds"], strict=True
         )
+    ]
+    best = ours.groupby("method")["nats"].max()
+    notes += [
+        f"{METHOD_NAMES.get(str(method), method)} is below the panel, at {nats:.0f}"
+        for method, nats in best.items()
+        if nats < window.bottom
     ]
     axes.text(0.97, 0.03, "\n".join(notes), transform=axes.transAxes, ha="right", va="bottom", fontsize=6)
 

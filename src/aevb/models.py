@@ -70,6 +70,10 @@ class Model:
         """p(x | z): (M, S, B, N_z) -> parameters (M, S, B, D)."""
         raise NotImplementedError
 
+    def generate(self, theta: Weights, z: Tensor, noise: Tensor) -> Tensor:
+        """x ~ p(x | z) from the likelihood's noise: (M, S, B, N_z) -> (M, S, B, D)."""
+        return self.decode(theta, z).sample(noise)
+
     def log_likelihood(self, theta: Weights, x: Tensor, z: Tensor) -> Tensor:
         """log p(x | z) in nats: x (M, B, D), z (M, S, B, N_z) -> (M, S, B)."""
         return self.decode(theta, z).log_prob(x.unsqueeze(1))
@@ -105,6 +109,13 @@ class GaussianModel(Model):
         h = torch.tanh(affine(theta, "h", z))
         mu = torch.sigmoid(affine(theta, "mu", h))
         return Gaussian(mu, affine(theta, "log_var", h).clamp(min=self.log_var_floor))
+
+    def generate(self, theta: Weights, z: Tensor, noise: Tensor) -> Tensor:
+        """x ~ p(x | z), clipped to [0, 1] like a pixel, as in the authors' code.
+
+        Wake-sleep dreams with it, and its results on Frey Face depend on the clipping: see docs/deviations.md.
+        """
+        return super().generate(theta, z, noise).clamp(0, 1)
 
 
 def build(n_features: int, n_hidden: int, n_latent: int, log_var_floor: float | None) -> Model:

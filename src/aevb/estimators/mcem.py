@@ -4,7 +4,7 @@
     M-step:  5 updates of theta that ascend sum_i log p(x_i, z_i) with that sample
 
 One step is one EM iteration over all N_train points and counts (10 + 5) N_train samples evaluated. The step
-size of each chain follows a Robbins-Monro recursion towards 90 % acceptance: theta moves in every iteration, so the
+size of each chain follows a stochastic approximation towards 90 % acceptance: theta moves in every iteration, so the
 target does too and the adaptation can never be frozen; the E-step is therefore approximate.
 """
 
@@ -19,7 +19,7 @@ from aevb.models import Model, Params, Weights
 from aevb.optimisers import Optimiser
 
 INITIAL_STEP = 0.1  # of the leapfrog integrator; adapted from the first iteration on
-GAIN_DECAY = 0.6  # Robbins-Monro gain t^-0.6: its sum diverges, the sum of its squares does not
+GAIN = 1.0  # of the step sizes' recursion; constant, since a vanishing gain would lose the moving target
 CHUNK = 1000  # data points at a time: activations stay in cache, and memory does not grow with N_train
 
 
@@ -28,7 +28,6 @@ class State(NamedTuple):
     optimiser: Any
     z: Tensor  # (M, N, N_z), one persistent chain per data point
     log_step: Tensor  # (M, N), leapfrog step size of each chain
-    iteration: Tensor  # (M,), EM iterations done
     acceptance: Tensor  # (M,), mean acceptance probability of the last E-step
 
 
@@ -44,12 +43,12 @@ def build(
 
     def init(params: Params) -> State:
         theta = params.theta
-        iteration = torch.zeros_like(theta["b_h"][:, 0, 0])
+        zero = torch.zeros_like(theta["b_h"][:, 0, 0])
         # the weights start near zero, so the posterior starts near the prior, whose mode is z = 0
-        z = iteration.new_zeros(len(iteration), n_train, model.n_latent)
+        z = zero.new_zeros(len(zero), n_train, model.n_latent)
         log_step = torch.full_like(z[..., 0], INITIAL_STEP).log()
         params = Params(theta, {})
-        return State(params, optimiser.init(params), z, log_step, iteration, iteration)
+        return State(params, optimiser.init(params), z, log_step, zero)
 
     def draw(generator: torch.Generator, batch_size: int) -> hmc.Noise:
         return hmc.draw_noise(generator, (batch_size, model.n_latent))
@@ -88,12 +87,11 @@ def build(
 
     def step(state: State, x: Tensor, noise: hmc.Noise) -> tuple[State, Info]:
         z, probability = e_step(state, x, noise)
-        gain = (state.iteration + 1).pow(-GAIN_DECAY).unsqueeze(-1)
-        log_step = state.log_step + gain * (probability - acceptance)
+        log_step = state.log_step + GAIN * (probability - acceptance)
         params, optimiser_state = state.params, state.optimiser
         for _ in range(n_updates):
             params, optimiser_state, total = m_step(params, optimiser_state, x, z)
-        state = State(params, optimiser_state, z, log_step, state.iteration + 1, probability.mean(-1))
+        state = State(params, optimiser_state, z, log_step, probability.mean(-1))
         surrogate = total / n_train
         return state, Info(torch.full_like(surrogate, torch.nan), surrogate)
 

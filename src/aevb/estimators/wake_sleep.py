@@ -30,9 +30,9 @@ class Noise(NamedTuple):
 
 
 def dream(model: Model, theta: dict[str, Tensor], noise: Noise) -> Tensor:
-    """x ~ p(x | z) for the prior draws noise.z: (M, B, D), binary for a Bernoulli decoder."""
+    """x ~ p(x | z) for the prior draws noise.z: (M, B, D); binary for a Bernoulli decoder."""
     with torch.no_grad():
-        return model.decode(theta, noise.z).sample(noise.x).squeeze(1)
+        return model.generate(theta, noise.z, noise.x).squeeze(1)
 
 
 def build(model: Model, optimiser: Optimiser, n_train: int) -> Estimator:

@@ -1,0 +1,99 @@
+"""provenance.py: which edits make a stored run another run."""
+
+import shutil
+
+import pytest
+
+from aevb import provenance
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package that may be edited."""
+    copy = tmp_path / "aevb"
+    shutil.copytree(provenance.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(provenance, "PACKAGE", copy)
+    return copy
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text, f"{path} no longer contains {old!r}"
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_the_digest_does_not_depend_on_where_the_package_lies(tmp_path, monkeypatch):
+    before = provenance.numerics_digest("mcem")
+    shutil.copytree(provenance.PACKAGE, tmp_path / "elsewhere")
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "elsewhere")
+    assert provenance.numerics_digest("mcem") == before
+
+
+EDITS = {
+    "comment": ("distributions.py", "LOG_2PI =", "# a comment\nLOG_2PI ="),
+    "module docstring": ("distributions.py", "The two distributions", "Both distributions"),
+    "method docstring": ("distributions.py", '"""x in {0, 1}', '"""Pixels in {0, 1}'),
+    "layout": ("optimisers.py", "moved = {}", "moved  =  {\n        }"),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edit_of_words_keeps_the_digest(package, name):
+    before = provenance.numerics_digest("aevb")
+    file, old, new = EDITS[name]
+    edit(package / file, old, new)
+    assert provenance.numerics_digest("aevb") == before
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("distributions.py", "2 * math.pi", "2.1 * math.pi"),
+        ("optimisers.py", "eps: float = 1e-8", "eps: float = 1e-6"),
+        ("estimators/aevb.py", "- q.kl()", "+ q.kl()"),
+        ("estimators/__init__.py", "alpha=fraction", "alpha=1.0"),
+        ("schedule.py", "10_000", "20_000"),
+        ("training.py", '"noise"', '"Noise"'),  # the key of a random stream
+    ],
+)
+def test_an_edit_of_code_changes_the_digest(package, file, old, new):
+    before = provenance.numerics_digest("aevb")
+    edit(package / file, old, new)
+    assert provenance.numerics_digest("aevb") != before
+
+
+def test_an_edit_of_one_algorithm_leaves_the_runs_of_another_alone(package):
+    before = {name: provenance.numerics_digest(name) for name in ("aevb", "mcem", "wake_sleep")}
+    edit(package / "hmc.py", "0.5 * eps", "0.6 * eps")
+    edit(package / "estimators/wake_sleep.py", "def sleep", "def asleep")
+    after = {name: provenance.numerics_digest(name) for name in before}
+    assert {name for name in before if before[name] != after[name]} == {"mcem", "wake_sleep"}
+
+
+def test_an_edit_of_plumbing_changes_no_run(package):
+    before = provenance.numerics_digest("aevb")
+    edit(package / "store.py", "[:24]", "[:20]")
+    assert provenance.numerics_digest("aevb") == before
+
+
+def test_modules_are_followed_through_imports():
+    ours = provenance.modules("training", "estimators/aevb")
+    assert {
+        "training",
+        "estimators/aevb",
+        "models",
+        "distributions",
+        "optimisers",
+        "bounds",
+        "streams",
+    } <= set(ours)
+    assert "hmc" not in ours
+    assert "store" not in ours
+    assert "hmc" in provenance.modules("training", "estimators/mcem")
+
+
+def test_sources_are_the_files_of_the_modules():
+    files = provenance.sources("evidence/appendix_d")
+    assert len(files) == len(provenance.modules("evidence/appendix_d"))
+    assert any(file.endswith("evidence/appendix_d.py") for file in files)
+    assert any(file.endswith("hmc.py") for file in files)
