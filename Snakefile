@@ -11,12 +11,16 @@ min_version("9.0")
 ROOT = Path(workflow.basedir)
 
 
+try:  # before Snakemake reads it: names a key given twice, and the line of an error
+    schema.read(ROOT / "config.yaml")
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+
 configfile: str(ROOT / "config.yaml")
 
 
 try:
-    # refuses a key given twice, of which Snakemake would keep the last
-    schema.read(ROOT / "config.yaml")
     EXPERIMENTS = schema.parse(config)
 except UserError as error:
     raise WorkflowError(str(error)) from None

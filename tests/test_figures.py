@@ -113,13 +113,21 @@ def test_figure2_keeps_the_papers_window_where_ours_is_in_it():
 
 
 def test_figure2_grows_for_short_and_bad_curves():
-    [axes] = panels(figures.figure2(bounds(MNIST, 3, np.full(10, -250.0), last=2e4), PAPER))
+    [axes] = panels(figures.figure2(bounds(MNIST, 3, np.full(10, -230.0), last=2e4), PAPER))
     assert axes.get_xlim() == (2e3, 2.5e8)
-    assert axes.get_ylim() == (-250, -95)
-    [axes] = panels(figures.figure2(bounds(MNIST, 3, np.full(10, -1e9), last=2e4), PAPER))
-    assert axes.get_ylim() == (-150 - 5 * 55, -95)
+    assert axes.get_ylim() == (-230, -95)
+    assert axes.texts[0].get_text() == ""
     [axes] = panels(figures.figure2(bounds(FREY, 2, np.full(10, 1700.0), last=1e8), PAPER))
     assert axes.get_ylim() == (0, 1700)
+
+
+def test_a_curve_far_below_is_named_and_flattens_nothing():
+    far = bounds(MNIST, 3, np.full(10, -1e4), methods=["wake_sleep"])
+    [axes] = panels(figures.figure2(pd.concat([bounds(MNIST, 3, VALUES, methods=["aevb"]), far]), PAPER))
+    bottom, top = axes.get_ylim()
+    assert -150 - figures.REACH * 55 <= bottom <= -150
+    assert top == -95
+    assert axes.texts[0].get_text() == "Wake-Sleep is below the panel, at -10000"
 
 
 def test_a_data_set_without_curves_in_the_paper_shows_all_of_ours():
@@ -217,19 +225,23 @@ def test_figure4_tiles_in_reading_order_frey_first():
 
 
 def test_figure5_has_the_papers_panels():
-    images = {n: np.random.default_rng(n).random((100, 8, 8)) for n in (20, 2, 10, 5)}
+    images = {("mnist", n): np.random.default_rng(n).random((100, 8, 8)) for n in (20, 2, 10, 5)}
     axes = figures.figure5(images).axes
     assert [a.get_xlabel() for a in axes] == [
         f"({c}) {n}-D latent space" for c, n in zip("abcd", (2, 5, 10, 20), strict=True)
     ]
-    np.testing.assert_array_equal(np.asarray(axes[1].images[0].get_array())[8:16, 16:24], images[5][12])
+    np.testing.assert_array_equal(
+        np.asarray(axes[1].images[0].get_array())[8:16, 16:24], images["mnist", 5][12]
+    )
 
 
 def test_files_are_the_same_byte_for_byte(tmp_path):
     for run in ["first", "second"]:
         rows = bounds(MNIST, 3, VALUES, seeds=2)
         figures.save(figures.figure2(rows, PAPER), tmp_path / run)
-        figures.save(figures.figure5({2: np.eye(8)[None].repeat(100, 0)}), tmp_path / f"{run}-images")
+        figures.save(
+            figures.figure5({("mnist", 2): np.eye(8)[None].repeat(100, 0)}), tmp_path / f"{run}-images"
+        )
     for first in sorted(tmp_path.glob("first*")):
         assert first.read_bytes() == first.with_name(first.name.replace("first", "second")).read_bytes()
     assert sorted(path.name for path in tmp_path.glob("first.*")) == ["first.pdf", "first.png", "first.svg"]

@@ -256,7 +256,7 @@ def test_a_shorter_curve_is_the_prefix_of_a_longer_one(runs, points, tmp_path):
 def test_going_back_to_a_budget_whose_weights_were_not_kept_says_what_to_do(points, tmp_path):
     trained(JOB.model_copy(update={"samples": 40_000, "snapshots": (20_000,)}), points, tmp_path)
     assert (trained(JOB, points, tmp_path) / "seed0/curve.csv").exists()
-    with pytest.raises(UserError, match="trained beyond 30000 samples and kept no weights there"):
+    with pytest.raises(UserError, match="kept no weights at 30000 samples"):
         trained(JOB.model_copy(update={"samples": 30_000, "snapshots": ()}), points, tmp_path)
 
 
@@ -285,13 +285,23 @@ def test_the_evidence_has_a_row_for_every_snapshot_seed_and_split(runs, points, 
     assert table["log_likelihood"].between(-100, 0).all()
 
 
-def test_the_evidence_of_diverged_runs_is_a_table_that_can_be_collected(points, runs, tmp_path):
-    # no weights are kept after a divergence: a table without rows, but with its columns
-    job = EvidenceJob(cell=CELL, seeds=JOB.seeds, samples=(100_000,), **EVIDENCE)
+def test_the_evidence_of_diverged_runs_is_refused_point_by_point(points, tmp_path):
+    # a value that cannot be had is an empty cell with its count of refused points, not an error or a mean
+    runs = trained(JOB, points, tmp_path, HOPELESS)
+    job = EvidenceJob(cell=CELL, seeds=JOB.seeds, samples=JOB.snapshots[1:], **EVIDENCE)
     cells = [runs / f"seed{seed}/cell.json" for seed in JOB.seeds]
     compute.evidence(job, points, cells, tmp_path / "evidence.csv", **WHERE)
-    collect.concatenate([tmp_path / "evidence.csv"], tmp_path / "all.csv")
-    assert {"samples", "seed", "split", "log_likelihood"} <= set(pd.read_csv(tmp_path / "all.csv").columns)
+    table = pd.read_csv(tmp_path / "evidence.csv")
+    assert len(table) == 4
+    assert table["log_likelihood"].isna().all()
+    assert (table["n_refused"] == EVIDENCE["points"]).all()
+
+
+def test_evidence_where_no_weights_were_kept_says_what_to_do(points, runs, tmp_path):
+    job = EvidenceJob(cell=CELL, seeds=JOB.seeds, samples=(100_000,), **EVIDENCE)
+    cells = [runs / f"seed{seed}/cell.json" for seed in JOB.seeds]
+    with pytest.raises(UserError, match="kept no weights at 100000 samples"):
+        compute.evidence(job, points, cells, tmp_path / "evidence.csv", **WHERE)
 
 
 # ------------------------------------------------------------------------------------- collecting and drawing

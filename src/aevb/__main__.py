@@ -6,6 +6,7 @@ Options are the job's arguments. Exit status: 0 done, 1 a UserError (its message
 import argparse
 import inspect
 import sys
+from pathlib import Path
 from typing import get_type_hints
 
 from aevb import UserError, jobs
@@ -17,12 +18,18 @@ def main(argv: list[str]) -> int:
     chosen = chooser.parse_args(argv[:1]).job
     function = jobs.load(chosen)
     parser = argparse.ArgumentParser(prog=f"python -m aevb {chosen}", description=inspect.getdoc(function))
-    for argument in inspect.signature(function).parameters:
-        parser.add_argument(f"--{argument.replace('_', '-')}", nargs="+", required=True)
     kinds = get_type_hints(function)
+    for argument in inspect.signature(function).parameters:
+        nargs = "*" if kinds[argument] == list[Path] else "+"
+        parser.add_argument(f"--{argument.replace('_', '-')}", nargs=nargs, required=True)
+    options = {}
+    for name, words in vars(parser.parse_args(argv[1:])).items():
+        try:
+            options[name] = jobs.parse(words, kinds[name])
+        except ValueError as error:
+            parser.error(f"--{name.replace('_', '-')}: {error}")
     try:
-        options = vars(parser.parse_args(argv[1:]))
-        function(**{name: jobs.parse(text, kinds[name]) for name, text in options.items()})
+        function(**options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

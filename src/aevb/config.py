@@ -1,24 +1,26 @@
 """config.yaml, checked: from the protocol to the cells that each figure needs and how far they are trained."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
-from aevb import UserError
+from aevb import UserError, provenance
 from aevb.experiments import Cell, Dataset, EvidenceJob, Job, Positive, Search, Strict
 from aevb.schedule import BLOCK, PREFERRED, report_points, snapshot_points
 
 NVIDIA_DRIVER = Path("/proc/driver/nvidia")
+APPENDIX_D_LATENT = 4  # the paper uses the estimator "with less than 5 latent dimensions"
 TRAIN_SIZES = {"mnist": 50_000, "frey": 1_600, "digits": 1_500}
 
 Figure = Literal["figure2", "figure3", "figure4", "figure5"]
 
 
 def _report_point(value: float) -> float:
-    if value not in report_points(int(value)):
+    if not math.isfinite(value) or value not in report_points(int(value)):
         raise ValueError(
             f"{value:g} is not a report point: take one of {{{', '.join(f'{p:g}' for p in PREFERRED)}}} x 10^k, "
             f"rounded to multiples of {BLOCK:g}"
@@ -26,6 +28,15 @@ def _report_point(value: float) -> float:
     return value
 
 
+def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"{list(values)} names something twice")
+    return values
+
+
+Count = Annotated[int, Field(ge=0, strict=True)]
+Unique = AfterValidator(_unique)
+AtLeastOne = Field(min_length=1)
 Budget = Annotated[float, AfterValidator(_report_point)]
 
 
@@ -46,13 +57,13 @@ class TrainingConfig(Strict):
 
 
 class StepSizeConfig(Strict):
-    candidates: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
-    seed: Annotated[int, Field(ge=0)]
+    candidates: Annotated[tuple[Annotated[float, Field(gt=0)], ...], AtLeastOne, Unique]
+    seed: Count
     n_latent: dict[Dataset, Positive]
 
 
 class EstimatorConfig(Strict):
-    warm_up: Annotated[int, Field(ge=0)]
+    warm_up: Count
     search_samples: Budget
     search_points: Positive | None = None
     settings: dict[str, int | float]
@@ -66,10 +77,10 @@ class EvidenceConfig(Strict):
 
 
 class GridConfig(Strict):
-    estimators: Annotated[tuple[str, ...], Field(min_length=1)]
+    estimators: Annotated[tuple[str, ...], AtLeastOne, Unique]
     n_hidden: Positive
-    n_latent: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    n_train: tuple[Positive, ...] | None = None
+    n_latent: Annotated[tuple[Positive, ...], AtLeastOne, Unique]
+    n_train: Annotated[tuple[Positive, ...], AtLeastOne, Unique] | None = None
 
 
 class ScaleConfig(Strict):
@@ -87,7 +98,7 @@ class Config(Strict):
     """config.yaml, checked. An unknown key or a wrong value is refused by name."""
 
     scale: str
-    datasets: Annotated[tuple[Dataset, ...], Field(min_length=1)]
+    datasets: Annotated[tuple[Dataset, ...], AtLeastOne, Unique]
     device: Literal["auto", "cpu", "cuda"]
     models: dict[Dataset, ModelConfig]
     training: TrainingConfig
@@ -105,22 +116,43 @@ class Config(Strict):
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Config":
-        if self.scale not in self.scales:
-            raise ValueError(f"scale: '{self.scale}' is not one of {', '.join(self.scales)}")
-        for figure, grids in self.figures.items():
-            for dataset, grid in grids.items():
-                self._check_grid(f"figures.{figure}.{dataset}", dataset, grid)
+        _require(self.scale in self.scales, f"scale: '{self.scale}' is not one of {', '.join(self.scales)}")
+        most = max(scale.seeds for scale in self.scales.values())
+        _require(self.step_size.seed >= most, f"step_size.seed: runs use seeds 0..{most - 1}; take another")
+        for name, estimator in self.estimators.items():
+            known = provenance.estimators()
+            _require(name in known, f"estimators.{name}: there is no such file; known are {', '.join(known)}")
+            unknown = ", ".join(set(estimator.settings) - provenance.settings_of(name))
+            _require(not unknown, f"estimators.{name}.settings: build() of {name}.py takes no {unknown}")
+        for figure in get_args(Figure):
+            for dataset, grid in self.figures.get(figure, {}).items():
+                self._check_grid(figure, dataset, grid)
         return self
 
-    def _check_grid(self, where: str, dataset: Dataset, grid: GridConfig) -> None:
+    def _check_grid(self, figure: Figure, dataset: Dataset, grid: GridConfig) -> None:
+        where = f"figures.{figure}.{dataset}"
         for name in grid.estimators:
-            if name not in self.estimators:
-                raise ValueError(f"{where}: estimator '{name}' has no entry under estimators")
+            _require(name in self.estimators, f"{where}: estimator '{name}' has no entry under estimators")
+        size = TRAIN_SIZES[dataset]
         for n_train in grid.n_train or ():
-            if n_train > TRAIN_SIZES[dataset]:
-                raise ValueError(
-                    f"{where}: n_train {n_train} exceeds the {TRAIN_SIZES[dataset]} points of {dataset}"
-                )
+            _require(n_train <= size, f"{where}: n_train {n_train} exceeds the {size} points of {dataset}")
+        if figure == "figure3":
+            most = f"Appendix D takes at most {APPENDIX_D_LATENT} latent dimensions"
+            _require(max(grid.n_latent) <= APPENDIX_D_LATENT, f"{where}.n_latent: {most}")
+        if figure == "figure4":
+            _require(grid.n_latent == (2,), f"{where}.n_latent: a manifold needs [2]")
+            _require(len(grid.estimators) == 1, f"{where}.estimators: one manifold is drawn, so name one")
+        if dataset in self.datasets:
+            self._check_entries(figure, dataset)
+
+    def _check_entries(self, figure: Figure, dataset: Dataset) -> None:
+        """What the chosen datasets' figures look up elsewhere."""
+        _require(dataset in self.models, f"models.{dataset} is missing")
+        _require(dataset in self.step_size.n_latent, f"step_size.n_latent.{dataset} is missing")
+        for name, scale in self.scales.items():
+            samples = scale.samples.get(figure, {})
+            there = figure in scale.samples and (not isinstance(samples, dict) or dataset in samples)
+            _require(there, f"scales.{name}.samples.{figure} is missing or has no budget for {dataset}")
 
     @property
     def budget(self) -> ScaleConfig:
@@ -155,7 +187,7 @@ class Config(Strict):
         return [cell for dataset in self.datasets for cell in self._grid(figure, dataset)]
 
     def _grid(self, figure: Figure, dataset: Dataset) -> Iterator[Cell]:
-        grid = self.figures[figure].get(dataset)
+        grid = self.figures.get(figure, {}).get(dataset)
         if grid is None:
             return
         for n_train in grid.n_train or (TRAIN_SIZES[dataset],):
@@ -224,10 +256,20 @@ def parse(raw: dict[str, Any]) -> Config:
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
+        # pydantic puts the branches of a union among the keys; a user knows only the keys
+        keys = [
+            [str(key) for key in e["loc"] if isinstance(key, int) or key.isidentifier()]
+            for e in error.errors()
+        ]
         problems = [
-            f"  {'.'.join(str(part) for part in e['loc']) or 'config'}: {e['msg']}" for e in error.errors()
+            f"  {'.'.join(key) or 'config'}: {e['msg']}" for key, e in zip(keys, error.errors(), strict=True)
         ]
         raise UserError("config.yaml is refused:\n" + "\n".join(problems)) from None
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -248,6 +290,8 @@ def read(path: Path) -> Config:
     """
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(raw, dict):

@@ -146,23 +146,25 @@ def figure4(manifolds: Mapping[str, NDArray[np.floating]]) -> Figure:
         grid = figure.add_gridspec(1, len(shown), width_ratios=widths)
         for column, (dataset, image) in enumerate(zip(shown, images, strict=True)):
             caption = f"({'abcdefgh'[column]}) Learned {DATASET_NAMES.get(dataset, dataset)} manifold"
-            _image(
-                figure.add_subplot(grid[column]), image, "gray" if dataset == "frey" else "gray_r", caption
-            )
+            _image(figure.add_subplot(grid[column]), image, _ink(dataset), caption)
     return figure
 
 
-def figure5(samples: Mapping[int, NDArray[np.floating]]) -> Figure:
-    """Figure 5: random samples of the generative models, one 10 x 10 panel per N_z.
+def figure5(samples: Mapping[tuple[str, int], NDArray[np.floating]]) -> Figure:
+    """Figure 5: random samples of the generative models, one 10 x 10 panel per data set and N_z.
 
-    `samples[n_latent]` is `(100, h, w)` in [0, 1]: the means of p(x | z) at 100 draws of z from the prior, dark ink.
+    `samples[dataset, n_latent]` is `(100, h, w)` in [0, 1]: the means of p(x | z) at 100 draws of z from the prior.
+    Only the paper's own data set, MNIST, goes unnamed.
     """
+    order = sorted(samples, key=lambda key: (DATASETS.index(key[0]), key[1]))
     with style.context(STYLE):
         figure = Figure(figsize=(2.6 * len(samples), 2.9), layout="constrained")
-        for column, (n_latent, images) in enumerate(sorted(samples.items())):
-            image = _tiled(images.reshape(10, 10, *images.shape[1:]))
-            caption = f"({'abcdefgh'[column]}) {n_latent}-D latent space"
-            _image(figure.add_subplot(1, len(samples), column + 1), image, "gray_r", caption)
+        for column, (dataset, n_latent) in enumerate(order):
+            images = samples[dataset, n_latent]
+            name = "" if dataset == "mnist" else f"{DATASET_NAMES.get(dataset, dataset)}, "
+            caption = f"({'abcdefghijklmnop'[column]}) {name}{n_latent}-D latent space"
+            axes = figure.add_subplot(1, len(samples), column + 1)
+            _image(axes, _tiled(images.reshape(10, 10, *images.shape[1:])), _ink(dataset), caption)
     return figure
 
 
@@ -296,6 +298,10 @@ def _legend(axes: Axes, colours: dict[str, str], with_paper: bool) -> None:
     if with_paper:
         entries.append(Line2D([], [], color="black", label="the paper's curve", **PAPER_LINE))
     axes.legend(handles=entries, loc="center")
+
+
+def _ink(dataset: str) -> str:
+    return "gray" if dataset == "frey" else "gray_r"
 
 
 def _tiled(images: NDArray[np.floating]) -> NDArray[np.floating]:

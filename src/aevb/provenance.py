@@ -35,6 +35,19 @@ def sources(*roots: str) -> list[str]:
     return [str(_file(module)) for module in modules(*roots)]
 
 
+def estimators() -> list[str]:
+    """The identifiers of the package's learning algorithms."""
+    return sorted(path.stem for path in (PACKAGE / "estimators").glob("[a-z]*.py"))
+
+
+def settings_of(estimator: str) -> set[str]:
+    """The names of the settings that the estimator's `build` takes: its arguments that have a default."""
+    tree = ast.parse(_file(f"estimators/{estimator}").read_text(encoding="utf-8"))
+    build = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "build")
+    named = build.args.args[len(build.args.args) - len(build.args.defaults) :] + build.args.kwonlyargs
+    return {argument.arg for argument in named}
+
+
 def numerics_digest(estimator: str) -> str:
     """A digest of the code that decides a run's weights and curve; comments and docstrings do not change it."""
     digest = hashlib.sha256()

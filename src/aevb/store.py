@@ -58,7 +58,7 @@ class RunStore:
     def save_checkpoint(self, record: Record) -> None:
         """Write a new checkpoint; the present one becomes the previous one."""
         new = _write_beside(self._checkpoint, record)
-        if self._checkpoint.exists():
+        if _intact(self._checkpoint):  # a damaged one must not take the place of the one before
             os.replace(self._checkpoint, self._previous)
         _move(new, self._checkpoint)
 
@@ -152,6 +152,14 @@ def _read(path: Path) -> Record:
     if "meta" not in header or _content_digest(tensors, header["meta"]) != header.get("digest"):
         raise ValueError("damaged (its content does not match its digest)")
     return Record(tensors, json.loads(header["meta"]))
+
+
+def _intact(path: Path) -> bool:
+    try:
+        _read(path)
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
 
 
 def export_weights(path: Path, record: Record) -> None:

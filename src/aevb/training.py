@@ -144,6 +144,8 @@ class _Stack:
     def advance(self, progress: Callable[[list[Trace]], None]) -> list[Run]:
         saved = time.monotonic()
         step = self.runs[0].trace.step
+        if step:  # points that a run to a smaller budget stepped over: their weights are the present ones
+            self._keep(self._kept(self._due(step)))
         while step * self.step_samples < self.samples and not self._all_diverged():
             started = time.monotonic()
             infos = self._block(step)
@@ -212,8 +214,19 @@ class _Stack:
             trace.bound_sum, trace.bound_steps = 0.0, 0
             if trace.diverged_at is None and not self._finite(m, bounds):
                 trace.diverged_at = trace.samples
-            for point in due:
-                if point in self.snapshots or point == self.samples:
+        for m, run in enumerate(self.runs):
+            for point in self._kept(due):
+                run.store.save_weights(point, self._weights(m))
+
+    def _kept(self, due: list[int]) -> list[int]:
+        """The report points to keep weights at: all that are left when no run goes on."""
+        wanted = {*self.snapshots, self.samples}
+        return sorted(wanted if self._all_diverged() else wanted.intersection(due))
+
+    def _keep(self, points: list[int]) -> None:
+        for m, run in enumerate(self.runs):
+            for point in points:
+                if run.store.load_weights(point) is None:
                     run.store.save_weights(point, self._weights(m))
 
     def _bounds(self) -> dict[str, list[float]]:

@@ -47,6 +47,8 @@ def check_gradients(build, model):
     z = (q.mu + torch.exp(0.5 * q.log_var) * noise.eps[:, 0]).unsqueeze(1)
     dreamt_z = noise.z
     dreamt_x = model.decode(params.theta, dreamt_z).sample(noise.x)[:, 0]
+    if isinstance(model, GaussianModel):
+        dreamt_x = dreamt_x.clamp(0, 1)  # docs/deviations.md: dreams are pixels, as in the authors' code
 
     def wake(p: Params) -> torch.Tensor:
         return model.log_joint(p.theta, x, z).sum() + BATCH / N_TRAIN * log_prior(p)

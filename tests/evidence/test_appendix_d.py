@@ -289,7 +289,7 @@ def test_a_chain_that_stood_still_while_the_bandwidth_was_chosen_stops_nobody():
 
 
 def test_a_frozen_chain_is_refused_by_the_whole_estimator():
-    """Point 1 has a likelihood that is no number except at its start: no proposal is ever accepted."""
+    """Point 1 has a likelihood that is no number but at z = 0: no proposal is ever accepted."""
 
     class Cliff(PPCA):
         def log_likelihood(self, theta, x, z):

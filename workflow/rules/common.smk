@@ -1,6 +1,6 @@
 # Names that several stages share: cells by their folder, and the code each stage depends on.
 from aevb.experiments import canonical
-from aevb.provenance import sources
+from aevb.provenance import PACKAGE, sources
 
 CELLS = {cell.path: cell for cell in EXPERIMENTS.all_cells()}
 SEARCHES = {

@@ -1,5 +1,4 @@
 # Section 5, "data": downloaded, verified, split.
-from aevb.provenance import PACKAGE
 
 
 rule data:

@@ -1,13 +1,18 @@
 # Figures 2-5 of the paper, ours in front of the paper's own curves.
-FORMATS = ["pdf", "png", "svg"]
-FIGURES = expand("results/figures/figure{n}.{format}", n=[2, 3, 4, 5], format=FORMATS)
+STYLE = str(PACKAGE / "paper.mplstyle")
+FIGURES = [
+    f"results/figures/figure{n}.{format}"
+    for n in (2, 3, 4, 5)
+    if EXPERIMENTS.cells(f"figure{n}")
+    for format in ("pdf", "png", "svg")
+]
 
 
 rule figure2:
     input:
         bounds="results/tables/bounds.csv",
         paper=PAPER,
-        code=sources("figures"),
+        code=[*sources("figures"), STYLE],
     output:
         files_of(2),
     log:
@@ -16,7 +21,7 @@ rule figure2:
     params:
         cells=as_json(EXPERIMENTS.cells("figure2")),
     shell:
-        "python -m aevb figure2 --bounds {input.bounds} --paper {input.paper} --cells {params.cells:q}"
+        "python -m aevb figure2 --bounds {input.bounds} --paper {input.paper:q} --cells {params.cells:q}"
         " --output results/figures/figure2 2> {log}"
 
 
@@ -24,7 +29,7 @@ rule figure3:
     input:
         marginal="results/tables/marginal_likelihood.csv",
         paper=PAPER,
-        code=sources("figures"),
+        code=[*sources("figures"), STYLE],
     output:
         files_of(3),
     log:
@@ -33,7 +38,7 @@ rule figure3:
     params:
         cells=as_json(EXPERIMENTS.cells("figure3")),
     shell:
-        "python -m aevb figure3 --marginal {input.marginal} --paper {input.paper} --cells {params.cells:q}"
+        "python -m aevb figure3 --marginal {input.marginal} --paper {input.paper:q} --cells {params.cells:q}"
         " --output results/figures/figure3 2> {log}"
 
 
@@ -43,7 +48,7 @@ rule figure4:
         points=[
             f"results/data/{cell.dataset}.npz" for cell in EXPERIMENTS.cells("figure4")
         ],
-        code=sources("figures", "generation"),
+        code=[*sources("figures", "generation"), STYLE],
     output:
         files_of(4),
     log:
@@ -62,7 +67,7 @@ rule figure5:
         points=[
             f"results/data/{cell.dataset}.npz" for cell in EXPERIMENTS.cells("figure5")
         ],
-        code=sources("figures", "generation"),
+        code=[*sources("figures", "generation"), STYLE],
     output:
         files_of(5),
     log:

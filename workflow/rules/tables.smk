@@ -1,8 +1,10 @@
 # The numbers: one tidy table per question, and its page in the report.
+EVIDENCE = per_cell(EXPERIMENTS.cells("figure3"), "evidence.csv")
+MARGINAL = ["results/tables/marginal_likelihood.csv"] if EVIDENCE else []
 REPORTED = [
     "paper_comparison",
     "final_bounds",
-    "marginal_likelihood",
+    *(["marginal_likelihood"] if EVIDENCE else []),
     "step_sizes",
     "costs",
     "provenance",
@@ -24,6 +26,7 @@ rule run_tables:
     input:
         runs=runs(CELLS.values(), "cell.json"),
         curves=runs(CELLS.values(), "curve.csv"),
+        code=sources("tables"),
     output:
         bounds="results/tables/bounds.csv",
         final="results/tables/final_bounds.csv",
@@ -39,7 +42,7 @@ rule run_tables:
 
 rule marginal_likelihood:
     input:
-        per_cell(EXPERIMENTS.cells("figure3"), "evidence.csv"),
+        EVIDENCE,
     output:
         "results/tables/marginal_likelihood.csv",
     log:
@@ -64,7 +67,7 @@ rule step_sizes:
 rule paper_comparison:
     input:
         bounds="results/tables/bounds.csv",
-        marginal="results/tables/marginal_likelihood.csv",
+        marginal=MARGINAL,
         paper=PAPER,
         code=sources("tables"),
     output:
@@ -76,7 +79,7 @@ rule paper_comparison:
         figure2=as_json(EXPERIMENTS.cells("figure2")),
         figure3=as_json(EXPERIMENTS.cells("figure3")),
     shell:
-        "python -m aevb paper-comparison --bounds {input.bounds} --marginal {input.marginal} --paper {input.paper}"
+        "python -m aevb paper-comparison --bounds {input.bounds} --marginal {input.marginal} --paper {input.paper:q}"
         " --figure2 {params.figure2:q} --figure3 {params.figure3:q} --output {output} 2> {log}"
 
 
@@ -95,7 +98,8 @@ rule html:
 
 rule readme:
     input:
-        "results/tables/paper_comparison.csv",
+        table="results/tables/paper_comparison.csv",
+        code=sources("tables"),
     output:
         "results/tables/readme.md",
     log:
@@ -108,5 +112,5 @@ rule readme:
         ),
         readme=str(ROOT / "README.md"),
     shell:
-        "python -m aevb readme --comparison {input} --scale {params.scale} --reference {params.reference:q}"
+        "python -m aevb readme --comparison {input.table} --scale {params.scale} --reference {params.reference:q}"
         " --readme {params.readme:q} --output {output} 2> {log}"

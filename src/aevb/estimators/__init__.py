@@ -6,13 +6,12 @@ everything random about one step, `step` is a deterministic function of state, b
 
 import importlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from aevb import UserError
+from aevb import UserError, provenance
 from aevb.models import Params
 from aevb.trees import leaves, rebuild
 
@@ -44,18 +43,13 @@ class Estimator(NamedTuple):
     evaluations: int = 1
 
 
-def names() -> list[str]:
-    """The identifiers of all learning algorithms in this package."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
-
-
 def load(name: str) -> Callable[..., Estimator]:
     """The `build` function of estimators/{name}.py.
 
     Raises UserError when there is no such file.
     """
-    if name not in names():
-        raise UserError(f"There is no estimator '{name}'. Known ones: {', '.join(names())}.")
+    if name not in provenance.estimators():
+        raise UserError(f"There is no estimator '{name}'. Known ones: {', '.join(provenance.estimators())}.")
     build: Callable[..., Estimator] = importlib.import_module(f"aevb.estimators.{name}").build
     return build
 

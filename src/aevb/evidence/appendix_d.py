@@ -86,7 +86,14 @@ def posterior_start(model: Model, params: Params, x: Tensor, generators: list[to
 def reciprocal(fit: Tensor, z: Tensor, log_joint: Tensor, acceptance: Tensor) -> Evidence:
     """The estimate from draws `fit` and `z` (L, M, B, N_z) and log p(x, z) (L, M, B)."""
     log_q, degenerate = kernel_density(fit, z)
-    return from_weights(log_q - log_joint, acceptance, degenerate)
+    return from_weights(
+        log_q - log_joint, acceptance, degenerate | ~_moved(fit, fit.shape[-1]) | ~_moved(z, 1)
+    )
+
+
+def _moved(draws: Tensor, times: int) -> Tensor:
+    """Whether each chain (L, M, B, N_z) changed place at least `times` times: (M, B)."""
+    return (draws[1:] != draws[:-1]).any(-1).sum(0) >= times
 
 
 def from_weights(log_w: Tensor, acceptance: Tensor, degenerate: Tensor) -> Evidence:
@@ -125,10 +132,12 @@ def _log_density(centres: Tensor, z: Tensor, factor: Tensor) -> tuple[Tensor, Te
     centred = centres - centres.mean(0)
     covariance = torch.einsum("smbi,smbj->mbij", centred, centred) / (n - 1)
     root, info = torch.linalg.cholesky_ex(covariance)
+    degenerate = info > 0  # torch.linalg.inv would raise for the whole batch
+    root = torch.where(degenerate[..., None, None], torch.eye(d, dtype=root.dtype, device=root.device), root)
     width = factor * n ** (-1 / (d + 4))
     whiten = torch.linalg.inv(root) / torch.as_tensor(width)[..., None, None]
     a = torch.einsum("mbij,smbj->smbi", whiten, z)
     b = torch.einsum("mbij,smbj->smbi", whiten, centres)
     squared = (a.unsqueeze(1) - b.unsqueeze(0)).square().sum(-1)
     log_volume = -torch.logdet(whiten) + 0.5 * d * math.log(2 * math.pi)
-    return torch.logsumexp(-0.5 * squared, 1) - math.log(n) - log_volume, info > 0
+    return torch.logsumexp(-0.5 * squared, 1) - math.log(n) - log_volume, degenerate

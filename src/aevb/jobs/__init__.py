@@ -28,11 +28,16 @@ def load(name: str) -> Callable[..., None]:
     return job
 
 
-def parse(text: list[str], kind: Any) -> Any:
-    """One option's words as the type its annotation names."""
+def parse(words: list[str], kind: Any) -> Any:
+    """One option's words as the type that its annotation names.
+
+    Raises ValueError when they are not of that type.
+    """
+    if kind == list[Path]:
+        return [Path(word) for word in words]
+    if len(words) > 1:
+        raise ValueError(f"one value is expected, not {len(words)}: {' '.join(words)}")
     adapter = pydantic.TypeAdapter(kind)
     if kind in (str, Path, int):
-        return adapter.validate_strings(text[0])
-    if kind == list[Path]:
-        return [Path(word) for word in text]
-    return adapter.validate_json(text[0])
+        return adapter.validate_strings(words[0])
+    return adapter.validate_json(words[0])

@@ -10,6 +10,11 @@ from aevb.curves import select
 from aevb.experiments import Cell
 from aevb.files import write_table, write_text
 
+MARGINAL_COLUMNS = [
+    *(*Cell.IDENTITY, "seed", "split", "samples"),
+    *("evidence_estimator", "log_likelihood", "std_error_points"),
+]
+
 
 def run_tables(runs: list[Path], bounds: Path, final: Path, costs: Path, provenance: Path) -> None:
     """Tables of all runs, given by their cell.json: their curves, the curves' last points, costs, provenance."""
@@ -35,11 +40,12 @@ def concatenate(inputs: list[Path], output: Path) -> None:
 
 
 def paper_comparison(
-    bounds: Path, marginal: Path, paper: Path, figure2: list[Cell], figure3: list[Cell], output: Path
+    bounds: Path, marginal: list[Path], paper: Path, figure2: list[Cell], figure3: list[Cell], output: Path
 ) -> None:
-    """Our curves beside the paper's at our report points."""
+    """Our curves beside the paper's at our report points; `marginal` is empty without cells of Figure 3."""
+    evidence = pd.read_csv(marginal[0]) if marginal else pd.DataFrame(columns=MARGINAL_COLUMNS)
     frame = tables.paper_comparison(
-        select(pd.read_csv(bounds), figure2), select(pd.read_csv(marginal), figure3), pd.read_csv(paper)
+        select(pd.read_csv(bounds), figure2), select(evidence, figure3), pd.read_csv(paper)
     )
     write_table(output, frame)
 
@@ -55,7 +61,8 @@ def html(inputs: list[Path], outputs: list[Path]) -> None:
 def readme(comparison: Path, scale: str, reference: Path, readme: Path, output: Path) -> None:
     """Put the comparison with the paper into the README, and keep the numbers it came from."""
     frame = pd.read_csv(comparison)
-    write_table(reference, frame)
     block = tables.readme_block(frame, scale)
-    write_text(readme, tables.insert_between_markers(readme.read_text(), "paper-comparison", block))
+    page = tables.insert_between_markers(readme.read_text(encoding="utf-8"), "paper-comparison", block)
+    write_table(reference, frame)
+    write_text(readme, page)
     write_text(output, block)

@@ -75,12 +75,7 @@ def train(
     members = [Member(seed, chosen) for seed in job.seeds]
     for run in trainer.train(members, job.samples, job.snapshots, report_progress):
         folder = output / f"seed{run.member.seed}"
-        weights = run.store.load_weights(job.samples)
-        if weights is None:
-            raise aevb.UserError(
-                f"{run.store.folder} is trained beyond {job.samples:g} samples and kept no weights there. Choose a "
-                "budget that it passed as a scale's budget, or move the folder away to train this run anew."
-            )
+        weights = _kept_weights(run.store, job.samples)
         rows = [row for row in run.trace.rows if row["samples"] <= weights.meta["samples"]]
         curve = pd.DataFrame(rows, columns=CURVE_COLUMNS)
         write_table(folder / "curve.csv", curve)
@@ -131,15 +126,22 @@ def evidence(
     rows = []
     seen: set[int] = set()
     for samples in job.samples:
-        weights = [folder.load_weights(samples) for folder in folders]
-        kept = [one for one in weights if one is not None]
+        weights = [_kept_weights(folder, samples) for folder in folders]
         # large EM steps cross several report points at once; their weights are evaluated once
-        if len(kept) < len(weights) or kept[0].meta["samples"] in seen:
-            continue
-        seen.add(kept[0].meta["samples"])
-        rows += _evidence_rows(job, split, kept, where)
-    frame = pd.DataFrame(rows)
-    write_table(output, frame)
+        if weights[0].meta["samples"] not in seen:
+            seen.add(weights[0].meta["samples"])
+            rows += _evidence_rows(job, split, weights, where)
+    write_table(output, pd.DataFrame(rows))
+
+
+def _kept_weights(run: store.RunStore, samples: int) -> store.Record:
+    weights = run.load_weights(samples)
+    if weights is None:
+        raise aevb.UserError(
+            f"{run.folder} kept no weights at {samples:g} samples: it was first trained for another figure or "
+            "scale. Move the folder away to train this run anew."
+        )
+    return weights
 
 
 def _evidence_rows(

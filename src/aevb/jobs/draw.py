@@ -37,11 +37,11 @@ def figure4(weights: list[Path], points: list[Path], cells: list[Cell], output: 
 
 def figure5(weights: list[Path], points: list[Path], cells: list[Cell], output: Path) -> None:
     """weights, points and cells run in parallel, one N_z each."""
-    samples: dict[int, NDArray[np.float64]] = {}
+    samples: dict[tuple[str, int], NDArray[np.float64]] = {}
     for path, split_path, cell in zip(weights, points, cells, strict=True):
         split = data.load(split_path)
         theta = models.stack_weights([store.read_weights(path).tensors], CPU).theta
         model = models.build(split.train.shape[1], **cell.model_sizes)
         means = generation.random_samples(model, theta, 100, stream(CPU, 0, "figure5"))
-        samples[cell.n_latent] = means.reshape(100, *split.image_shape)
+        samples[cell.dataset, cell.n_latent] = means.reshape(100, *split.image_shape)
     figures.save(figures.figure5(samples), output)
