@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from aevb import estimators, trees
+from aevb import estimators, provenance, trees
 from aevb.bounds import mean_elbo
 from aevb.estimators import aevb
 from aevb.models import BernoulliModel, GaussianModel
@@ -17,7 +17,7 @@ from helpers import assert_close, equal, generator, rejects, scramble
 MODELS = {"bernoulli": BernoulliModel(6, 4, 2), "gaussian": GaussianModel(6, 4, 2, -6.0)}
 N, STEPS = 8, [0.05, 0.1, 0.3]
 
-every_estimator = pytest.mark.parametrize("name", estimators.names())
+every_estimator = pytest.mark.parametrize("name", provenance.estimators())
 every_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
 
 

@@ -71,5 +71,5 @@ def test_an_unknown_estimator_is_refused_by_name():
 
 
 def test_every_estimator_file_is_known_by_its_name():
-    assert {"aevb", "mcem", "wake_sleep"} <= set(estimators.names())
-    assert all(callable(estimators.load(name)) for name in estimators.names())
+    assert {"aevb", "mcem", "wake_sleep"} <= set(provenance.estimators())
+    assert all(callable(estimators.load(name)) for name in provenance.estimators())
