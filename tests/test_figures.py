@@ -8,7 +8,7 @@ import pytest
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
 
-from aevb import UserError, figures
+from aevb import UserError, figures, galleries
 
 PAPER = pd.read_csv(Path(__file__).parents[1] / "results/reference/paper.csv")
 MNIST = {"dataset": "mnist", "n_hidden": 500, "n_train": 50_000}
@@ -211,36 +211,12 @@ def test_figure3_shows_seeds_as_bands_and_other_data_sets_by_name():
     assert not axes.containers
 
 
-def test_figure4_tiles_in_reading_order_frey_first():
-    mnist = np.random.default_rng(0).random((20, 20, 28, 28))
-    frey = np.random.default_rng(1).random((10, 10, 28, 20))
-    left, right = figures.figure4({"mnist": mnist, "frey": frey}).axes
-    assert left.get_xlabel() == "(a) Learned Frey Face manifold"
-    assert right.get_xlabel() == "(b) Learned MNIST manifold"
-    assert (left.images[0].cmap.name, right.images[0].cmap.name) == ("gray", "gray_r")
-    tiled = np.asarray(right.images[0].get_array())
-    assert tiled.shape == (560, 560)
-    np.testing.assert_array_equal(tiled[28:56, 3 * 28 : 4 * 28], mnist[1, 3])
-    assert right.images[0].get_clim() == (0, 1)
-
-
-def test_figure5_has_the_papers_panels():
-    images = {("mnist", n): np.random.default_rng(n).random((100, 8, 8)) for n in (20, 2, 10, 5)}
-    axes = figures.figure5(images).axes
-    assert [a.get_xlabel() for a in axes] == [
-        f"({c}) {n}-D latent space" for c, n in zip("abcd", (2, 5, 10, 20), strict=True)
-    ]
-    np.testing.assert_array_equal(
-        np.asarray(axes[1].images[0].get_array())[8:16, 16:24], images["mnist", 5][12]
-    )
-
-
 def test_files_are_the_same_byte_for_byte(tmp_path):
     for run in ["first", "second"]:
         rows = bounds(MNIST, 3, VALUES, seeds=2)
         figures.save(figures.figure2(rows, PAPER), tmp_path / run)
         figures.save(
-            figures.figure5({("mnist", 2): np.eye(8)[None].repeat(100, 0)}), tmp_path / f"{run}-images"
+            galleries.figure5({("mnist", 2): np.eye(8)[None].repeat(100, 0)}), tmp_path / f"{run}-images"
         )
     for first in sorted(tmp_path.glob("first*")):
         assert first.read_bytes() == first.with_name(first.name.replace("first", "second")).read_bytes()

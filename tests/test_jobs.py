@@ -397,7 +397,7 @@ def test_figures_4_and_5_are_drawn_from_the_exported_weights(runs, points, tmp_p
 def test_figure5_shows_every_dataset_it_is_given(runs, points, tmp_path, monkeypatch):
     # two data sets may share an N_z: neither may take the other's panel
     shown = []
-    monkeypatch.setattr("aevb.figures._image", lambda axes, image, colours, caption: shown.append(caption))
+    monkeypatch.setattr("aevb.galleries._image", lambda axes, image, colours, caption: shown.append(caption))
     frey = Cell.model_validate(CELL.model_dump() | {"dataset": "frey"})
     draw.figure5(2 * [runs / "seed0/weights.safetensors"], 2 * [points], [CELL, frey], tmp_path / "figure5")
     assert len(shown) == 2

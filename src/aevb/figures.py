@@ -1,10 +1,10 @@
-"""Figures 2-5 of the paper, ours in front and the paper's own curves thin and pale behind.
+"""Figures 2 and 3 of the paper, ours in front and the paper's own curves thin and pale behind.
 
-Each function takes frames or arrays and returns a matplotlib Figure; `save` writes it. Values are nats per data
+Each function takes frames and returns a matplotlib Figure; `save` writes any figure. Values are nats per data
 point, higher is better. A curve stops where one of its seeds diverged, and the panel says how many did.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
 from aevb import UserError
 from aevb.curves import CURVE, DATASETS, METHOD_NAMES, figure2_curves, figure3_curves, over_seeds
@@ -128,43 +127,6 @@ def figure3(marginal: pd.DataFrame, paper: pd.DataFrame) -> Figure:
                     begin = f"the paper's curves begin at {theirs['samples'].min() / 1e6:.2g} million"
                     axes.text(0.98, 0.97, begin, transform=axes.transAxes, ha="right", va="top", fontsize=6)
         _legend(figure.add_subplot(grid[0, -1]), colours, with_paper=len(paper) > 0)
-    return figure
-
-
-def figure4(manifolds: Mapping[str, NDArray[np.floating]]) -> Figure:
-    """Figure 4: the learned 2-D manifolds, one tiled image per data set, Frey Face left of MNIST.
-
-    `manifolds[dataset]` is `(G, G, h, w)` in [0, 1]: the mean of p(x | z) at a G x G grid of z, in reading order.
-    Frey faces are photographs, larger is brighter; digits are ink, larger is darker, as one prints them.
-    """
-    order = ["frey", "mnist", *sorted(set(manifolds) - {"frey", "mnist"})]
-    shown = [dataset for dataset in order if dataset in manifolds]
-    images = [_tiled(manifolds[dataset]) for dataset in shown]
-    widths = [image.shape[1] / image.shape[0] for image in images]  # of panels of one height
-    with style.context(STYLE):
-        figure = Figure(figsize=(4.2 * sum(widths), 4.5), layout="constrained")
-        grid = figure.add_gridspec(1, len(shown), width_ratios=widths)
-        for column, (dataset, image) in enumerate(zip(shown, images, strict=True)):
-            caption = f"({'abcdefgh'[column]}) Learned {DATASET_NAMES.get(dataset, dataset)} manifold"
-            _image(figure.add_subplot(grid[column]), image, _ink(dataset), caption)
-    return figure
-
-
-def figure5(samples: Mapping[tuple[str, int], NDArray[np.floating]]) -> Figure:
-    """Figure 5: random samples of the generative models, one 10 x 10 panel per data set and N_z.
-
-    `samples[dataset, n_latent]` is `(100, h, w)` in [0, 1]: the means of p(x | z) at 100 draws of z from the prior.
-    Only the paper's own data set, MNIST, goes unnamed.
-    """
-    order = sorted(samples, key=lambda key: (DATASETS.index(key[0]), key[1]))
-    with style.context(STYLE):
-        figure = Figure(figsize=(2.6 * len(samples), 2.9), layout="constrained")
-        for column, (dataset, n_latent) in enumerate(order):
-            images = samples[dataset, n_latent]
-            name = "" if dataset == "mnist" else f"{DATASET_NAMES.get(dataset, dataset)}, "
-            caption = f"({'abcdefghijklmnop'[column]}) {name}{n_latent}-D latent space"
-            axes = figure.add_subplot(1, len(samples), column + 1)
-            _image(axes, _tiled(images.reshape(10, 10, *images.shape[1:])), _ink(dataset), caption)
     return figure
 
 
@@ -298,21 +260,3 @@ def _legend(axes: Axes, colours: dict[str, str], with_paper: bool) -> None:
     if with_paper:
         entries.append(Line2D([], [], color="black", label="the paper's curve", **PAPER_LINE))
     axes.legend(handles=entries, loc="center")
-
-
-def _ink(dataset: str) -> str:
-    return "gray" if dataset == "frey" else "gray_r"
-
-
-def _tiled(images: NDArray[np.floating]) -> NDArray[np.floating]:
-    """`(rows, columns, h, w)` images as one image `(rows * h, columns * w)`."""
-    rows, columns, height, width = images.shape
-    return images.transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
-
-
-def _image(axes: Axes, image: NDArray[np.floating], colours: str, caption: str) -> None:
-    """Draw an image with values in [0, 1] without axes, its caption below as in the paper."""
-    axes.imshow(image, cmap=colours, vmin=0, vmax=1)
-    axes.set(xticks=[], yticks=[])
-    axes.set_xlabel(caption, fontsize=10)
-    axes.spines[:].set_visible(False)

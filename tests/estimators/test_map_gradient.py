@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from aevb import UserError, estimators, trees
+from aevb import UserError, estimators, provenance, trees
 from aevb.estimators import map_gradient
 from aevb.models import BernoulliModel, Params
 from helpers import assert_close, finite_differences, generator, log_prior, rejects, scramble

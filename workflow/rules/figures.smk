@@ -48,7 +48,7 @@ rule figure4:
         points=[
             f"results/data/{cell.dataset}.npz" for cell in EXPERIMENTS.cells("figure4")
         ],
-        code=[*sources("figures", "generation"), STYLE],
+        code=[*sources("galleries", "generation"), STYLE],
     output:
         files_of(4),
     log:
@@ -67,7 +67,7 @@ rule figure5:
         points=[
             f"results/data/{cell.dataset}.npz" for cell in EXPERIMENTS.cells("figure5")
         ],
-        code=[*sources("figures", "generation"), STYLE],
+        code=[*sources("galleries", "generation"), STYLE],
     output:
         files_of(5),
     log:

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from aevb import data, figures, generation, models, store
+from aevb import data, figures, galleries, generation, models, store
 from aevb.curves import select
 from aevb.experiments import Cell
 from aevb.streams import stream
@@ -32,7 +32,7 @@ def figure4(weights: list[Path], points: list[Path], cells: list[Cell], output: 
         side = 10 if cell.dataset == "frey" else 20
         means = generation.manifold(models.build(split.train.shape[1], **cell.model_sizes), theta, side)
         manifolds[cell.dataset] = means.reshape(side, side, *split.image_shape)
-    figures.save(figures.figure4(manifolds), output)
+    figures.save(galleries.figure4(manifolds), output)
 
 
 def figure5(weights: list[Path], points: list[Path], cells: list[Cell], output: Path) -> None:
@@ -44,4 +44,4 @@ def figure5(weights: list[Path], points: list[Path], cells: list[Cell], output: 
         model = models.build(split.train.shape[1], **cell.model_sizes)
         means = generation.random_samples(model, theta, 100, stream(CPU, 0, "figure5"))
         samples[cell.dataset, cell.n_latent] = means.reshape(100, *split.image_shape)
-    figures.save(figures.figure5(samples), output)
+    figures.save(galleries.figure5(samples), output)

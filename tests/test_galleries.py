@@ -1,0 +1,29 @@
+"""Figures 4 and 5: which image stands where, and what the panels are called."""
+
+import numpy as np
+
+from aevb import galleries
+
+
+def test_figure4_tiles_in_reading_order_frey_first():
+    mnist = np.random.default_rng(0).random((20, 20, 28, 28))
+    frey = np.random.default_rng(1).random((10, 10, 28, 20))
+    left, right = galleries.figure4({"mnist": mnist, "frey": frey}).axes
+    assert left.get_xlabel() == "(a) Learned Frey Face manifold"
+    assert right.get_xlabel() == "(b) Learned MNIST manifold"
+    assert (left.images[0].cmap.name, right.images[0].cmap.name) == ("gray", "gray_r")
+    tiled = np.asarray(right.images[0].get_array())
+    assert tiled.shape == (560, 560)
+    np.testing.assert_array_equal(tiled[28:56, 3 * 28 : 4 * 28], mnist[1, 3])
+    assert right.images[0].get_clim() == (0, 1)
+
+
+def test_figure5_has_the_papers_panels():
+    images = {("mnist", n): np.random.default_rng(n).random((100, 8, 8)) for n in (20, 2, 10, 5)}
+    axes = galleries.figure5(images).axes
+    assert [a.get_xlabel() for a in axes] == [
+        f"({c}) {n}-D latent space" for c, n in zip("abcd", (2, 5, 10, 20), strict=True)
+    ]
+    np.testing.assert_array_equal(
+        np.asarray(axes[1].images[0].get_array())[8:16, 16:24], images["mnist", 5][12]
+    )
