@@ -206,3 +206,15 @@ def test_html_is_self_contained_and_formats_numbers():
     assert "a note" in html
     assert not re.search(r"https?:|src=|@import|url\(", html)
     assert tables.to_html(frame, "A < B", "a note") == html
+
+
+def test_the_readme_shows_the_committed_comparison():
+    # the README's numbers come from results/reference by `snakemake readme`, and by nothing else
+    root = Path(__file__).parents[1]
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    shown = (
+        readme.split("<!-- paper-comparison:begin -->")[1].split("<!-- paper-comparison:end -->")[0].strip()
+    )
+    scale = re.search(r"paper_comparison_(\w+)\.csv", shown)[1]
+    committed = pd.read_csv(root / f"results/reference/paper_comparison_{scale}.csv")
+    assert shown == tables.readme_block(committed, scale)
