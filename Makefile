@@ -24,7 +24,7 @@ reproduce: env
 demo: env
 	mkdir -p demo
 	snakemake --snakefile Snakefile --directory demo --cores all --config scale=smoke datasets=digits \
-	    --report demo/results/report.html --report-after-run
+	    --report results/report.html --report-after-run
 
 test: $(VENV)/.tested
 	pytest
