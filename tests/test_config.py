@@ -9,7 +9,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aevb import UserError, config
+from aevb import UserError, config, data
+from aevb.evidence import appendix_d
 from aevb.schedule import report_points, snapshot_points
 
 FILE = Path(__file__).parents[1] / "config.yaml"
@@ -451,3 +452,8 @@ def test_a_search_is_of_the_cells_own_kind():
         size = {"n_latent", "n_train", "train_points"}
         assert search.cell.model_dump(exclude=size) == cell.model_dump(exclude=size)
         assert search.candidates == tuple(RAW["step_size"]["candidates"])
+
+
+def test_what_config_repeats_to_stay_free_of_torch_agrees_with_its_source():
+    assert {name: dataset.n_train for name, dataset in data.DATASETS.items()} == config.TRAIN_SIZES
+    assert config.APPENDIX_D_LATENT == appendix_d.MAX_LATENT

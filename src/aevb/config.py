@@ -119,11 +119,9 @@ class Config(Strict):
         _require(self.scale in self.scales, f"scale: '{self.scale}' is not one of {', '.join(self.scales)}")
         most = max(scale.seeds for scale in self.scales.values())
         _require(self.step_size.seed >= most, f"step_size.seed: runs use seeds 0..{most - 1}; take another")
+        files = provenance.estimators()
         for name, estimator in self.estimators.items():
-            known = provenance.estimators()
-            _require(
-                name in known, f"estimators: there is no file for '{name}'; known are {', '.join(known)}"
-            )
+            _require(name in files, f"estimators: there is no file for '{name}' among {', '.join(files)}")
             unknown = ", ".join(set(estimator.settings) - provenance.settings_of(name))
             _require(not unknown, f"estimators.{name}.settings: build() of {name}.py takes no {unknown}")
         for figure in get_args(Figure):

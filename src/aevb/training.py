@@ -164,7 +164,7 @@ class _Stack:
         return all(run.trace.diverged_at is not None for run in self.runs)
 
     def _block(self, step: int) -> estimators.Info:
-        """Train one block of steps; the mean Info over the block, each field (M,)."""
+        """Train one block of steps; the sum of its minibatch bounds and the last surrogate, each (M,)."""
         block = step // self.block_steps
         noise = [stream(self.trainer.device, run.member.seed, "noise", block) for run in self.runs]
         batches = [stream(self.trainer.device, run.member.seed, "batches", block) for run in self.runs]
@@ -224,6 +224,7 @@ class _Stack:
         return sorted(wanted if self._all_diverged() else wanted.intersection(due))
 
     def _keep(self, points: list[int]) -> None:
+        """Write the present weights at those points that have none."""
         for m, run in enumerate(self.runs):
             for point in points:
                 if run.store.load_weights(point) is None:

@@ -14,8 +14,6 @@ wildcard_constraints:
     dataset="mnist|frey|digits",
     estimator="[a-z][a-z0-9_]*",
     sizes=r"h\d+-z\d+-n\d+",
-    seed=r"\d+",
-    table="[a-z_]+",
 
 
 def path_of(wildcards):

@@ -187,8 +187,8 @@ def choose_device(name: str, threads: int) -> torch.device:
 def _keep_freed_memory() -> None:
     """Let glibc keep the memory of freed tensors for the next step.
 
-    By default it hands megabytes back to the kernel at every step, which then has to clear each page anew:
-    up to half of a step's time on the wide models. Other C libraries have no mallopt and need none of this.
+    By default it may hand megabytes back to the kernel at every step, which then has to clear each page anew:
+    over a third of a step's time on the wide models. Other C libraries have no mallopt and need none of this.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
