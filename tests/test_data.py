@@ -12,6 +12,8 @@ import pytest
 import scipy.io
 
 from aevb import UserError, data
+from aevb.download import fetch
+from disks import MOMENTS, file_limit, fill
 from offline import isolated, names, remote  # noqa: F401
 
 REAL = Path(os.environ.get("AEVB_DATA_MIRROR") or "/nonexistent")
@@ -241,18 +243,38 @@ def test_load_refuses_damage(tiny_split, tmp_path):
         data.load(tmp_path / "absent.npz")
 
 
-def test_a_failed_save_keeps_the_old_file(tiny_split, tmp_path, monkeypatch):
+@pytest.mark.parametrize("moment", MOMENTS[:-1])
+def test_a_failed_save_keeps_the_old_file(tiny_split, tmp_path, monkeypatch, moment):
     path = tmp_path / "tiny.npz"
     path.write_bytes(b"old")
-
-    def full(descriptor):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match="No space left"):
+    fill(monkeypatch, moment)
+    with pytest.raises(UserError, match=r"Cannot write .*tiny\.npz: .*No space left"):
         data.save(tiny_split, path)
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["tiny.npz"]
+
+
+@pytest.mark.parametrize("limit", [0, 100, 30_000, 99_000, 100_700])
+def test_wherever_the_kernel_stops_a_save_the_old_file_stays(tmp_path, limit):
+    """In the first array's header, in the arrays, in the zip's directory: numpy and zipfile see each differently."""
+    path = tmp_path / "large.npz"
+    data.save(data.make_split("large", *np.zeros((2, 5, 10_000), np.uint8), 255.0, (100, 100)), path)
+    before = path.read_bytes()
+    assert len(before) > 100_800
+    with file_limit(limit), pytest.raises(UserError, match=r"Cannot write .*large\.npz: .*too large"):
+        data.save(data.make_split("large", *np.ones((2, 5, 10_000), np.uint8), 255.0, (100, 100)), path)
+    assert path.read_bytes() == before
+    assert names(tmp_path) == ["large.npz"]
+
+
+def test_a_download_that_the_kernel_stops_leaves_nothing(tmp_path, monkeypatch):
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    (mirror / "large.bin").write_bytes(bytes(10_000))
+    monkeypatch.setenv("AEVB_DATA_MIRROR", str(mirror))
+    with file_limit(5000), pytest.raises(UserError, match=r"Cannot use .*cache for large\.bin: .*too large"):
+        fetch(remote(bytes(10_000), name="large.bin"), tmp_path / "cache")
+    assert names(tmp_path / "cache") == []
 
 
 def test_saving_below_a_file_is_refused(tiny_split, tmp_path):

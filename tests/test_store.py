@@ -1,6 +1,7 @@
 """store.py: what is on the disk is whole, or the file before it, or a refusal by name."""
 
 import errno
+import fcntl
 import math
 import os
 import subprocess
@@ -12,6 +13,7 @@ import torch
 
 from aevb import UserError, store
 from aevb.store import Record, RunStore, run_digest
+from disks import file_limit, fill
 from helpers import equal
 
 NEWEST, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
@@ -52,12 +54,16 @@ def lose_digest(path):
     safetensors.torch.save_file({"w": torch.zeros(2)}, path)
 
 
+def lose_meta(path):
+    safetensors.torch.save_file({"w": torch.zeros(2)}, path, {"record": "{}"})
+
+
 def wrong_digest(path):
-    safetensors.torch.save_file({"w": torch.zeros(2)}, path, {"meta": "{}", "digest": "0" * 64})
+    safetensors.torch.save_file({"w": torch.zeros(2)}, path, {"record": '{"meta": {}, "digest": "0"}'})
 
 
 damages = pytest.mark.parametrize(
-    "damage", [flip_a_byte, truncate, empty, rubbish, lose_digest, wrong_digest]
+    "damage", [flip_a_byte, truncate, empty, rubbish, lose_digest, lose_meta, wrong_digest]
 )
 
 
@@ -136,51 +142,88 @@ def test_changed_counters_are_damage_too(run):
     assert same(run.load_checkpoint(), record(1))
 
 
-def no_space(*args, **kwargs):
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def full_disk(monkeypatch, where):
-    """The disk is full when a file is opened, half-way into a write, or when it is flushed."""
-    if where == "fsync":
-        monkeypatch.setattr(os, "fsync", no_space)
-        return
-    genuine = open
-
-    class Half:
-        def __init__(self, handle):
-            self.handle = handle
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *args):
-            self.handle.close()
-
-        def write(self, content):
-            self.handle.write(content[: len(content) // 2])
-            no_space()
-
-    def opened(path, mode="r", *args, **kwargs):
-        if "w" not in mode:
-            return genuine(path, mode, *args, **kwargs)
-        return no_space() if where == "open" else Half(genuine(path, mode, *args, **kwargs))
-
-    monkeypatch.setattr(store, "open", opened, raising=False)
-
-
-@pytest.mark.parametrize("where", ["open", "write", "fsync"])
-def test_a_full_disk_leaves_the_checkpoints_as_they_were(run, monkeypatch, where):
+@pytest.mark.parametrize("moment", ["open", "write", "fsync", "move"])
+def test_a_full_disk_leaves_the_checkpoints_as_they_were(run, monkeypatch, moment):
     before = {name: (run.folder / name).read_bytes() for name in files(run)}
     with monkeypatch.context() as patch:
-        full_disk(patch, where)
+        fill(patch, moment)
         with pytest.raises(UserError, match="No space left"):
             run.save_checkpoint(record(3))
         with pytest.raises(UserError, match="No space left"):
             run.save_weights(100, record(3))
+        with pytest.raises(UserError, match="No space left"):
+            store.export_weights(run.folder / "exported.safetensors", record(3))
     assert {name: (run.folder / name).read_bytes() for name in files(run)} == before
     run.save_checkpoint(record(3))
     assert same(run.load_checkpoint(), record(3))
+
+
+@pytest.mark.parametrize(("moment", "found"), [("move", 2), ("flush of the folder", 3)])
+def test_a_save_that_fails_after_its_first_move_costs_no_state(run, monkeypatch, moment, found):
+    """The present checkpoint is already the previous one, and neither this object nor another loses it."""
+    with monkeypatch.context() as patch:
+        fill(patch, moment, moves=1)
+        for _ in range(2):
+            with pytest.raises(UserError, match="No space left"):
+                run.save_checkpoint(record(3))
+    assert same(RunStore(run.folder).load_checkpoint(), record(found))
+    assert same(run.load_checkpoint(), record(found))
+    assert not list(run.folder.glob("*.tmp"))
+    run.save_checkpoint(record(4))
+    assert same(run.load_checkpoint(), record(4))
+    truncate(run.folder / NEWEST)
+    assert same(run.load_checkpoint(), record(found))
+
+
+def test_a_save_that_the_kernel_stops_leaves_the_checkpoints_as_they_were(run):
+    large = Record({"w": torch.zeros(10_000)}, {})
+    before = {name: (run.folder / name).read_bytes() for name in files(run)}
+    with file_limit(20_000):
+        for write in (
+            lambda: run.save_checkpoint(large),
+            lambda: run.save_weights(100, large),
+            lambda: store.export_weights(run.folder / "exported.safetensors", large),
+        ):
+            with pytest.raises(UserError, match=r"Cannot write .*\.safetensors: .*too large"):
+                write()
+    assert {name: (run.folder / name).read_bytes() for name in files(run)} == before
+    assert same(RunStore(run.folder).load_checkpoint(), record(2))
+
+
+def test_the_newest_checkpoint_is_read_back_once_and_not_at_every_save(run, monkeypatch):
+    reads = []
+    genuine = store._read
+    monkeypatch.setattr(store, "_read", lambda path: reads.append(path.name) or genuine(path))
+    run.save_checkpoint(record(3))  # the object that wrote it
+    assert reads == []
+    fresh = RunStore(run.folder)
+    for step in range(4, 7):
+        fresh.save_checkpoint(record(step))
+    assert reads == [NEWEST]
+    resumed = RunStore(run.folder)
+    resumed.load_checkpoint()
+    resumed.save_checkpoint(record(7))
+    assert reads == [NEWEST, NEWEST]
+    truncate(run.folder / NEWEST)
+    assert same(resumed.load_checkpoint(), record(6))
+
+
+@damages
+@pytest.mark.parametrize("looks", [True, False])
+def test_a_damaged_checkpoint_does_not_take_the_place_of_the_intact_one(run, monkeypatch, damage, looks):
+    """Also where the run goes on without loading: the save itself dies between its moves."""
+    damage(run.folder / NEWEST)
+    resumed = RunStore(run.folder)
+    if looks:
+        resumed.load_checkpoint()
+    with monkeypatch.context() as patch:
+        fill(patch, "move")
+        with pytest.raises(UserError):
+            resumed.save_checkpoint(record(2))
+    assert same(RunStore(run.folder).load_checkpoint(), record(1))
+    resumed.save_checkpoint(record(2))
+    truncate(run.folder / NEWEST)
+    assert same(RunStore(run.folder).load_checkpoint(), record(1))
 
 
 def test_a_kill_at_any_moment_of_a_save_leaves_an_intact_checkpoint(run, monkeypatch):
@@ -215,14 +258,14 @@ def test_a_kill_at_any_moment_of_a_save_leaves_an_intact_checkpoint(run, monkeyp
 
 
 def test_a_kill_after_a_fall_back_does_not_cost_the_intact_checkpoint(run, monkeypatch):
-    """The newest is damaged, the run goes on from the one before and dies between the moves of its next save."""
+    """The newest is damaged, the run goes on from the one before and dies at the move of its next save."""
     truncate(run.folder / NEWEST)
     assert same(run.load_checkpoint(), record(1))
 
     def killed(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store, "_move", killed)
+    monkeypatch.setattr(os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
         run.save_checkpoint(record(2))
     assert same(run.load_checkpoint(), record(1))
@@ -255,18 +298,116 @@ def test_a_runs_address_depends_on_everything_and_on_no_order():
     assert one != run_digest(cell={"a": 1, "b": 3}, step_size=0.1)
 
 
-def test_a_second_process_waits_for_the_lock(tmp_path):
-    run = RunStore(tmp_path / "run")
-    code = (
-        "import sys, pathlib; from aevb.store import RunStore\n"
-        "print('asks', flush=True)\n"
-        "with RunStore(pathlib.Path(sys.argv[1])).lock(): print('holds', flush=True)"
-    )
+def python(code, *arguments, **options):
+    """A second process, with `RunStore` and the words of its command line as `words`."""
+    head = "import sys, pathlib; from aevb.store import *; words = sys.argv[1:]\n"
+    command = [sys.executable, "-c", head + code, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def test_the_same_record_is_the_same_bytes_in_every_process(tmp_path):
+    code = """
+from torch import arange, zeros
+tensors = {name: arange(4.0) for name in ("w_h", "b_h", "sums")} | {"seen": zeros(1, dtype=int)}
+meta = {"samples": 3, "member": [0, 0.1], "nan": float("nan"), "rows": [{"split": "train", "bound": -1 / 3}]}
+for n in range(6):
+    export_weights(pathlib.Path(words[0]) / f"{n}.safetensors", Record(tensors, meta))
+"""
+    seeds = ["1", "2"]
+    processes = [python(code, tmp_path / seed, env=os.environ | {"PYTHONHASHSEED": seed}) for seed in seeds]
+    for process in processes:
+        errors = process.communicate(timeout=60)[1]
+        assert process.returncode == 0, errors
+    contents = [path.read_bytes() for path in tmp_path.rglob("*.safetensors")]
+    assert len(contents) == 12
+    assert len(set(contents)) == 1
+
+
+# ------------------------------------------------------------------------------------------------------ lock
+
+TAKE = """
+print('asks', flush=True)
+with RunStore(pathlib.Path(words[0])).lock(): print('holds', flush=True)
+"""
+
+
+def waiting(run):
+    """A second process that waits for the run, and the line in which it says so."""
+    other = python(TAKE, run.folder)
+    assert other.stdout.readline() == "asks\n"
+    line = other.stderr.readline()
+    with pytest.raises(subprocess.TimeoutExpired):
+        other.wait(timeout=0.3)
+    return other, line
+
+
+def test_a_second_process_waits_says_for_whom_and_touches_nothing(tmp_path):
+    run = RunStore(tmp_path / "my run")
     with run.lock():
-        command = [sys.executable, "-c", code, str(run.folder)]
-        other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert other.stdout is not None
-        assert other.stdout.readline() == "asks\n"
-        with pytest.raises(subprocess.TimeoutExpired):
-            other.wait(timeout=0.5)
-    assert other.communicate(timeout=60)[0] == "holds\n"
+        half = run.folder / f"{NEWEST}.{os.getpid()}.tmp"
+        half.touch()
+        other, line = waiting(run)
+        assert line == f"Waiting for process {os.getpid()}, which trains {run.folder}\n"
+        assert half.exists(), "the holder may be writing it"
+    assert other.communicate(timeout=60) == ("holds\n", "")
+    assert not half.exists()
+
+
+@pytest.fixture
+def dead():
+    """The number of a process that is no more."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_a_free_run_is_taken_without_a_word_whoever_signed_it_last(tmp_path, dead, capfd):
+    (tmp_path / "lock").write_text(f"{dead}\n")
+    with RunStore(tmp_path).lock():
+        assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_dead_process_is_not_named_as_the_one_that_is_waited_for(tmp_path, dead):
+    (tmp_path / "lock").write_text(f"{dead}\n")
+    with open(tmp_path / "lock") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # the holder has not signed yet
+        other, line = waiting(RunStore(tmp_path))
+    assert line == f"Waiting for another process, which trains {tmp_path}\n"
+    assert other.communicate(timeout=60) == ("holds\n", "")
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP])
+@pytest.mark.parametrize("held", [False, True])
+def test_a_file_system_without_locks_is_refused_by_name(tmp_path, monkeypatch, code, held):
+    def flock(handle, how):
+        raise BlockingIOError if held and how & fcntl.LOCK_NB else OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(UserError, match="Cannot lock") as refusal, RunStore(tmp_path / "run").lock():
+        pass
+    assert str(tmp_path / "run") in str(refusal.value)
+
+
+def test_a_store_below_a_file_is_refused_by_name(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="Cannot write to") as refusal, RunStore(tmp_path / "file/run").lock():
+        pass
+    assert str(tmp_path / "file/run") in str(refusal.value)
+
+
+def test_a_full_disk_does_not_keep_a_finished_run_from_being_read(run):
+    with file_limit(0), run.lock():
+        assert same(run.load_checkpoint(), record(2))
+
+
+def test_what_a_killed_process_left_half_written_goes_when_the_run_is_taken(run):
+    left = run.folder / f"{NEWEST}.4194305.tmp"
+    left.write_bytes(bytes(1000))
+    before = {name: (run.folder / name).read_bytes() for name in (NEWEST, PREVIOUS)}
+    waiter = RunStore(run.folder)
+    assert same(waiter.load_checkpoint(), record(2))
+    assert left.exists(), "whoever only reads removes nothing: the file may be another's, who is writing it"
+    with run.lock():
+        assert files(run) == [PREVIOUS, NEWEST, "lock"]
+    assert {name: (run.folder / name).read_bytes() for name in (NEWEST, PREVIOUS)} == before

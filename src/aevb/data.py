@@ -10,18 +10,18 @@ unpickled, and every failure reaches the user as one `UserError`.
 import gzip
 import hashlib
 import math
-import os
 import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.io
 
 from aevb import UserError
 from aevb.download import RemoteFile, fetch
+from aevb.files import replace
 
 FREY_PIXELS = "2438ba4f0d2a6bd8bac43de756141eaa33c8d248dd613d464bdb1210d9b7af78"
 
@@ -84,11 +84,7 @@ def save(split: Split, path: Path) -> None:
 
     Raises: UserError where the file cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, lambda stream: np.savez(stream, **split._asdict()))
-    except OSError as error:
-        raise UserError(f"Cannot write {path}: {error}. Free space there or mend its permissions.") from error
+    replace(path, lambda stream: np.savez(stream, **split._asdict()))
 
 
 def load(path: Path) -> Split:
@@ -111,24 +107,6 @@ def load(path: Path) -> Split:
             f"the one stored with it {stored}. Delete it and run again."
         )
     return split
-
-
-def _replace(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write beside, flush to the disk, rename; and flush the folder, which holds the rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as stream:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 # ---------------------------------------------------------------------------------------------------- readers

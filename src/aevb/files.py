@@ -1,18 +1,62 @@
-"""Small text files, written atomically: a reader sees the whole file or none."""
+"""Files, written atomically: a reader sees the whole file or the one before it, whatever dies or fills up."""
 
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
-import pandas as pd
+from aevb import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd  # half a second, which checkpoints need not pay
+
+
+def replace(path: Path, write: Callable[[BinaryIO], object], keep: Path | None = None) -> None:
+    """Let `write` fill a file beside `path`, flush it to the disk and move it over `path`.
+
+    keep: where the file that is at `path` now moves to, in the instant before.
+    Raises: UserError where the disk or the permissions do not let it. Nothing half-written is left behind.
+    """
+    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(beside, "wb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if keep is not None and path.exists():
+            os.replace(path, keep)
+        os.replace(beside, path)
+    except OSError as error:
+        raise UserError(
+            f"Cannot write {path}: {error}. What was there before is intact. "
+            "Free space there or mend its permissions."
+        ) from error
+    finally:
+        with suppress(OSError):  # the temporary is moved or was never made; or its disk is beyond help
+            beside.unlink()
+    _flush_folder(path)
+
+
+def _flush_folder(path: Path) -> None:
+    """A move survives a loss of power only when the folder, which holds the names, is on the disk too."""
+    try:
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise UserError(
+            f"Cannot flush {path.parent} to the disk: {error}. {path.name} is there and whole; after a loss of "
+            "power the file before it, intact, may be back. Mend the disk."
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write beside the target and move over it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    replace(path, lambda stream: stream.write(text.encode()))
 
 
-def write_table(path: Path, frame: pd.DataFrame) -> None:
+def write_table(path: Path, frame: "pd.DataFrame") -> None:
     write_text(path, frame.to_csv(index=False))
