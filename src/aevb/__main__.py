@@ -1,6 +1,7 @@
 """`python -m aevb JOB --option value ...`: the jobs that the workflow's rules call, see aevb/jobs/.
 
-Options are the job's arguments. Exit status: 0 done, 1 a UserError (its message on stderr), 2 wrong usage.
+Options are the job's arguments. Exit status: 0 done, 1 a UserError (its message on stderr), 2 wrong usage, 128 + n
+stopped by signal n.
 """
 
 import argparse
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import get_type_hints
 
 from aevb import UserError, jobs
+from aevb.interrupts import Interrupted
 
 
 def main(argv: list[str]) -> int:
@@ -33,6 +35,9 @@ def main(argv: list[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except Interrupted as interruption:
+        print(interruption, file=sys.stderr)
+        return 128 + interruption.signal  # what a shell reports for a process that the signal ended
     return 0
 
 
