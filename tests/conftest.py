@@ -13,3 +13,11 @@ def double():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(before)
+
+
+@pytest.fixture(autouse=True)
+def processor_as_before():
+    """What a job asks of the processor stays asked; hypothesis, for one, refuses to draw numbers then."""
+    yield
+    torch.set_flush_denormal(False)
+    torch.set_num_threads(1)

@@ -18,6 +18,13 @@ from aevb.optimisers import Optimiser
 
 SDS = 5.5
 
+CPU = torch.device("cpu")
+CUDA = pytest.param(
+    torch.device("cuda"),
+    marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+    id="cuda",
+)
+
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
@@ -67,8 +74,33 @@ def scramble(params: Params, scale: float = 1.0, seed: int = 0) -> Params:
 
 
 def revealing() -> Optimiser:
-    """An optimiser whose new weights are the gradients it was given: it shows what an estimator ascends."""
-    return Optimiser(init=lambda params: torch.zeros(1), ascend=lambda state, params, grads: (grads, state))
+    """An optimiser whose new weights are the gradients it would ascend, the prior's included: it shows what an
+    estimator hands over."""
+
+    def ascend(state: Any, params: Params, grads: Params, prior: float) -> tuple[Params, Any]:
+        named = trees.leaves(params)
+        ascended = {n: g - prior * named[n] if _has_prior(n) else g for n, g in trees.leaves(grads).items()}
+        return trees.rebuild(grads, ascended), state
+
+    return Optimiser(init=lambda params: torch.zeros(1), ascend=ascend)
+
+
+def pure(optimiser: Optimiser) -> Optimiser:
+    """The optimiser on copies of what it is given, so that a test can use a state twice."""
+
+    def ascend(state: Any, params: Params, grads: Params, prior: float) -> tuple[Params, Any]:
+        return optimiser.ascend(*map(trees.copy, (state, params, grads)), prior)
+
+    return Optimiser(optimiser.init, ascend)
+
+
+def with_prior(optimiser: Optimiser, change: Callable[[float], float]) -> Optimiser:
+    """The optimiser with another share of the prior than it is asked for."""
+
+    def ascend(state: Any, params: Params, grads: Params, prior: float) -> tuple[Params, Any]:
+        return optimiser.ascend(state, params, grads, change(prior))
+
+    return Optimiser(optimiser.init, ascend)
 
 
 def finite_differences(objective: Callable[[Params], Tensor], params: Params, h: float = 1e-5) -> Params:
@@ -90,5 +122,9 @@ def finite_differences(objective: Callable[[Params], Tensor], params: Params, h:
 
 def log_prior(params: Params) -> Tensor:
     """log N(w; 0, I) up to a constant, of the weights and not of the biases: the MAP prior of section 5."""
-    weights = {name: w for name, w in trees.leaves(params).items() if name.split(".")[-1].startswith("w_")}
-    return sum((-0.5 * w.square().sum() for w in weights.values()), torch.zeros(()))
+    weights = [w for name, w in trees.leaves(params).items() if _has_prior(name)]
+    return sum((-0.5 * w.square().sum() for w in weights), torch.zeros(()))
+
+
+def _has_prior(name: str) -> bool:
+    return name.split(".")[-1].startswith("w_")

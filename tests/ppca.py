@@ -37,7 +37,7 @@ class PPCA(Model):
         return Gaussian(mu, phi["b_log_var"].expand_as(mu))
 
     def decode(self, theta: Weights, z: Tensor) -> Gaussian:
-        mu = affine(theta, "h", z)
+        mu = affine(theta, "h", z.flatten(1, 2)).unflatten(1, z.shape[1:3])
         return Gaussian(mu, torch.full_like(mu, self.noise_log_var))
 
     def sample(self, theta: Weights, generator: torch.Generator, n: int) -> tuple[Tensor, Tensor]:

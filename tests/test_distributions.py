@@ -107,7 +107,8 @@ def test_bernoulli_log_prob_of_a_saturated_pixel_is_finite_and_right(logit):
 def test_bernoulli_probabilities_of_all_images_sum_to_one():
     logits = LOGITS.double()[0]
     images = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 7)
-    assert_close(Bernoulli(logits).log_prob(images).exp().sum().item(), 1.0, rtol=1e-12, atol=0)
+    p = Bernoulli(logits.expand_as(images)).log_prob(images).exp()
+    assert_close(p.sum().item(), 1.0, rtol=1e-12, atol=0)
 
 
 def check_gaussian_sample(sample):

@@ -9,7 +9,7 @@ from torch.distributions import MultivariateNormal
 from aevb import hmc, trees
 from aevb.hmc import Noise, Point
 from aevb.models import BernoulliModel
-from helpers import assert_mean, generator, randn, rejects, scramble
+from helpers import assert_mean, equal, generator, randn, rejects, scramble
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -305,13 +305,36 @@ def test_dual_averaging_is_the_published_recursion():
 def check_posterior(sample):
     """Draws of 200 chains of a correlated Gaussian. Chains are independent whatever their autocorrelation, so each
     chain's average counts as one draw."""
-    target = MultivariateNormal(torch.tensor([1.0, -1.0]), COVARIANCE)
+    # torch's check of arguments looks at their values, which a recording may not
+    target = MultivariateNormal(torch.tensor([1.0, -1.0]), COVARIANCE, validate_args=False)
     draws, _ = sample(target.log_prob, torch.zeros(2, 100, 2), [generator(17), generator(18)], 200, 4)
     assert draws.shape == (200, 2, 100, 2)
     centred = draws - target.mean
     second = centred.unsqueeze(-1) * centred.unsqueeze(-2)
     assert_mean(centred.mean(0).flatten(0, 1), 0.0)
     assert_mean(second.mean(0).flatten(0, 1), COVARIANCE)
+
+
+def test_a_recorded_transition_moves_like_the_transition():
+    """The same bits for other points, noise and step sizes than it was recorded with, refusals included."""
+
+    def log_prob(z):
+        return -z.pow(4).sum(-1) - (z - 0.5).square().sum(-1)
+
+    point = other = hmc.at(log_prob, torch.zeros(3, 50, 2))
+    moves = hmc.recorded_transition(log_prob, point, 4)
+    source = generator(20)
+    refused = 0
+    for _ in range(5):
+        noise = hmc.draw_noise(source, (3, 50, 2))
+        step_size = 0.1 + 0.6 * torch.rand(3, 50, generator=source)
+        before = point.z
+        point, acceptance = hmc.transition(log_prob, point, noise, step_size, 4)
+        other, other_acceptance = moves(other, noise, step_size)
+        assert equal(other, point)
+        assert torch.equal(other_acceptance, acceptance)
+        refused += (point.z == before).all(-1).sum().item()
+    assert 0 < refused < 5 * 150
 
 
 def test_posterior_draws_have_the_exact_mean_and_covariance():

@@ -7,8 +7,8 @@ import torch
 
 from aevb import trees
 from aevb.models import Params
-from aevb.optimisers import adagrad
-from helpers import assert_close, equal, randn, rejects
+from aevb.optimisers import Optimiser, adagrad
+from helpers import assert_close, equal, log_prior, pure, randn, rejects, with_prior
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -21,10 +21,12 @@ def gradients(n: int, n_models: int = 2) -> list[Params]:
     return [one(3 * i) for i in range(n)]
 
 
-def run(optimiser, params: Params, grads: list[Params]) -> list[Params]:
+def run(optimiser, params: Params, grads: list[Params], prior: float = 0.0) -> list[Params]:
+    """The weights at the start and after each gradient; what is given stays as it is."""
+    optimiser = pure(optimiser)
     state, path = optimiser.init(params), [params]
     for grad in grads:
-        params, state = optimiser.ascend(state, params, grad)
+        params, state = optimiser.ascend(state, params, grad, prior)
         path.append(params)
     return path
 
@@ -107,12 +109,61 @@ def test_every_model_of_a_stack_has_its_own_step_size():
         assert equal(trees.take(together, m), alone)
 
 
-def test_adagrad_mutates_neither_state_nor_weights_nor_gradients():
-    optimiser, params, grads = adagrad(torch.tensor([0.1, 0.2]), warm_up=0), *gradients(2)
-    state = optimiser.init(params)
-    before = [
-        trees.rebuild(tree, {n: w.clone() for n, w in trees.leaves(tree).items()})
-        for tree in (state, params, grads)
-    ]
-    optimiser.ascend(state, params, grads)
-    assert all(equal(tree, copy) for tree, copy in zip((state, params, grads), before, strict=True))
+def check_prior(make):
+    """Ten steps up objective + 0.1 log N(w; 0, I), for models of different and of equal step sizes."""
+    start, grads = gradients(1, 3)[0], gradients(10, 3)
+    for steps in (torch.tensor([0.1, 0.7, 0.1]), torch.full((3,), 0.3)):
+        actual = run(make(steps, warm_up=3), start, grads, prior=0.1)[-1]
+        rate, w = steps.reshape(-1, 1, 1), trees.leaves(start)
+        total = {name: torch.full_like(value, 1e-8) for name, value in w.items()}
+        for n, grad in enumerate(grads):
+            of_prior = trees.leaves(gradient_of_log_prior(trees.rebuild(start, w)))
+            for name, g in trees.leaves(grad).items():
+                ascended = g + 0.1 * of_prior[name]
+                total[name] = total[name] + ascended.square()
+                w[name] = w[name] + (n >= 3) * rate * ascended / total[name].sqrt()
+        assert_close(actual, trees.rebuild(start, w), 1e-12, 1e-14)
+
+
+def gradient_of_log_prior(params: Params) -> Params:
+    named = {name: w.clone().requires_grad_() for name, w in trees.leaves(params).items()}
+    value = log_prior(trees.rebuild(params, named))
+    grads = torch.autograd.grad(value, list(named.values()), allow_unused=True, materialize_grads=True)
+    return trees.rebuild(params, dict(zip(named, grads, strict=True)))
+
+
+def test_the_prior_pulls_the_weights_and_not_the_biases():
+    def on_biases_too(step, warm_up):
+        inner = adagrad(step, warm_up)
+
+        def ascend(state, params, grads, prior):
+            named = {n: g - prior * trees.leaves(params)[n] for n, g in trees.leaves(grads).items()}
+            return inner.ascend(state, params, trees.rebuild(grads, named), 0.0)
+
+        return Optimiser(inner.init, ascend)
+
+    check_prior(adagrad)
+    rejects(
+        check_prior,
+        lambda step, warm_up: with_prior(adagrad(step, warm_up), lambda prior: 0.0),
+        lambda step, warm_up: with_prior(adagrad(step, warm_up), lambda prior: 1.0),  # not scaled by M/N
+        lambda step, warm_up: with_prior(adagrad(step, warm_up), lambda prior: -prior),
+        on_biases_too,
+    )
+
+
+@pytest.mark.parametrize("steps", [[0.1, 0.7], [0.3, 0.3]])
+def test_gradients_may_lie_in_memory_as_autograd_left_them(steps):
+    """A transposed gradient, and one that autograd expanded from a single number, are what they read as."""
+    start, compact = gradients(1)[0], gradients(1)[0]
+    compact.theta["b_h"] = torch.full((2, 1, 2), 1.5)
+    theta = {
+        "w_h": compact.theta["w_h"].mT.contiguous().mT,
+        "b_h": torch.tensor(1.5).expand(2, 1, 2),
+    }
+    optimiser, states = adagrad(torch.tensor(steps), warm_up=0), []
+    for grads in (compact, Params(theta, compact.phi)):
+        given = trees.copy(start)
+        states.append(optimiser.ascend(optimiser.init(given), given, grads, 0.1))
+    assert equal(states[0][0], states[1][0])
+    assert equal(states[0][1], states[1][1])

@@ -33,7 +33,7 @@ EDITS = {
     "comment": ("distributions.py", "LOG_2PI =", "# a comment\nLOG_2PI ="),
     "module docstring": ("distributions.py", "The two distributions", "Both distributions"),
     "method docstring": ("distributions.py", '"""x in {0, 1}', '"""Pixels in {0, 1}'),
-    "layout": ("optimisers.py", "moved = {}", "moved  =  {\n        }"),
+    "layout": ("models.py", "INITIAL_STD = 0.01", "INITIAL_STD  =  0.01"),
 }
 
 
@@ -51,9 +51,11 @@ def test_an_edit_of_words_keeps_the_digest(package, name):
         ("distributions.py", "2 * math.pi", "2.1 * math.pi"),
         ("optimisers.py", "eps: float = 1e-8", "eps: float = 1e-6"),
         ("estimators/aevb.py", "- q.kl()", "+ q.kl()"),
-        ("estimators/__init__.py", "alpha=fraction", "alpha=1.0"),
+        ("estimators/__init__.py", "torch.ones_like(value)", "2 * torch.ones_like(value)"),
         ("schedule.py", "10_000", "20_000"),
-        ("training.py", '"noise"', '"Noise"'),  # the key of a random stream
+        ("training.py", '"weights"', '"Weights"'),  # the key of a random stream
+        ("engine.py", '"noise"', '"Noise"'),
+        ("recording.py", "for n, tensor in", "for m, tensor in"),
     ],
 )
 def test_an_edit_of_code_changes_the_digest(package, file, old, new):

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from aevb import data, training, trees
+from aevb import data, engine, training, trees
+from aevb.engine import Engine
 from aevb.experiments import Cell
 from aevb.schedule import report_points
 from aevb.store import Record
 from aevb.training import Member, Run, Trainer
-from helpers import equal, rejects
+from helpers import CPU, CUDA, equal, rejects
 
-CPU = torch.device("cpu")
 ONE, TWO = Member(0, 0.1), Member(1, 0.05)
 
 
@@ -27,7 +27,7 @@ def split(n_train: int = 64) -> data.Split:
     return data.make_split("digits", images[:n_train], images[n_train:], 255.0, (4, 4))
 
 
-def trainer(root, estimator="aevb", n_train=64, **changes) -> Trainer:
+def trainer(root, estimator="aevb", n_train=64, device=CPU, **changes) -> Trainer:
     identity = {"dataset": "digits", "estimator": estimator, "n_hidden": 4, "n_latent": 2, "n_train": n_train}
     rest = {
         "decoder": "bernoulli",
@@ -36,7 +36,7 @@ def trainer(root, estimator="aevb", n_train=64, **changes) -> Trainer:
         "train_points": n_train,
         "settings": {},
     }
-    return Trainer(Cell(**(identity | rest | changes)), split(n_train), CPU, root)
+    return Trainer(Cell(**(identity | rest | changes)), split(n_train), device, root)
 
 
 def rows(run: Run) -> list[dict]:
@@ -78,16 +78,16 @@ class Killed(BaseException):
 
 def interrupted(monkeypatch, trainer, members, samples, blocks, **kwargs):
     """Train, with a checkpoint after every block, and die in the block after `blocks`."""
-    genuine, calls = training._Stack._block, []
+    genuine, calls = Engine.train_block, []
 
-    def block(self, step):
-        calls.append(step)
+    def train_block(self, block):
+        calls.append(block)
         if len(calls) > blocks:
             raise Killed
-        return genuine(self, step)
+        return genuine(self, block)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training._Stack, "_block", block)
+        patch.setattr(Engine, "train_block", train_block)
         patch.setattr(training, "CHECKPOINT_SECONDS", -1)
         with pytest.raises(Killed):
             trainer.train(members, samples, **kwargs)
@@ -122,11 +122,11 @@ def test_a_resumed_run_that_sees_other_noise_or_forgets_its_optimiser_is_noticed
         pass
 
     def shifted_streams(patch):
-        genuine = training.stream
+        genuine = engine.restart
         patch.setattr(
-            training,
-            "stream",
-            lambda device, seed, purpose, block=0: genuine(device, seed, purpose, block + 1),
+            engine,
+            "restart",
+            lambda generator, seed, purpose, block: genuine(generator, seed, purpose, block + 1),
         )
 
     def forgotten_optimiser(patch):
@@ -147,14 +147,15 @@ def test_a_resumed_run_that_sees_other_noise_or_forgets_its_optimiser_is_noticed
     rejects(check, shifted_streams, forgotten_optimiser, forgotten_curve)
 
 
+@pytest.mark.parametrize("device", [CPU, CUDA])
 @pytest.mark.parametrize("name", ["aevb", "wake_sleep", "mcem"])
-def test_a_short_run_is_the_prefix_of_a_longer_one(tmp_path, name):
-    long = trainer(tmp_path / "long", name).train([ONE, TWO], 40_000, (20_000,))
-    short = trainer(tmp_path / "short", name).train([ONE, TWO], 20_000)
+def test_a_short_run_is_the_prefix_of_a_longer_one(tmp_path, name, device):
+    long = trainer(tmp_path / "long", name, device=device).train([ONE, TWO], 40_000, (20_000,))
+    short = trainer(tmp_path / "short", name, device=device).train([ONE, TWO], 20_000)
     for a, b in zip(short, long, strict=True):
         assert rows(a) == rows(b)[: len(rows(a))]
         assert equal(a.store.load_weights(20_000).tensors, b.store.load_weights(20_000).tensors)
-    extended = trainer(tmp_path / "short", name).train([ONE, TWO], 40_000, (20_000,))
+    extended = trainer(tmp_path / "short", name, device=device).train([ONE, TWO], 40_000, (20_000,))
     for a, b in zip(extended, long, strict=True):
         assert_same_run(a, b)
 
@@ -227,6 +228,7 @@ def test_the_running_bound_is_the_mean_of_the_minibatch_bounds_since_the_last_re
         return build
 
     monkeypatch.setattr(training.estimators, "load", load)
+    monkeypatch.setattr(engine, "build", Engine)  # which calls every step
     run = trainer(tmp_path).train([ONE], 50_000)[0]
     assert len(bounds) == 500
     running = {row["samples"]: row["bound"] for row in rows(run) if row["split"] == "train_running"}
@@ -277,6 +279,7 @@ def recorded(monkeypatch, root, members, name="aevb"):
 
     with monkeypatch.context() as patch:
         patch.setattr(training.estimators, "load", load)
+        patch.setattr(engine, "build", Engine)  # which calls every step
         runs = trainer(root, name).train(members, 10_000)
     streams = {
         member.seed: {key: torch.stack([one[key][m] for one in given]) for key in given[0]}

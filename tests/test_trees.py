@@ -53,5 +53,14 @@ def test_a_taken_model_outlives_its_stack():
     assert equal(taken, state(1))
 
 
+def test_a_copy_shares_no_memory():
+    original = state(0)
+    copied = trees.copy(original)
+    assert isinstance(copied, State)
+    for leaf in trees.leaves(original).values():
+        leaf.fill_(7)
+    assert equal(copied, state(0))
+
+
 def test_moving_to_a_device_keeps_the_tree():
     assert equal(trees.to_device(state(0), torch.device("cpu")), state(0))

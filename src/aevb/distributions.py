@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -32,16 +32,17 @@ class Gaussian(NamedTuple):
 
     def sample(self, eps: Tensor) -> Tensor:
         """mu + sigma * eps, the reparameterisation of section 2.4; eps broadcasts against (..., D)."""
-        return self.mu + torch.exp(0.5 * self.log_var) * eps
+        return torch.addcmul(self.mu, torch.exp(0.5 * self.log_var), eps)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log N(x; mu, diag sigma^2) in nats, summed over the last axis."""
-        squared_error = (x - self.mu).square() * torch.exp(-self.log_var)
-        return -0.5 * (LOG_2PI + self.log_var + squared_error).sum(-1)
+        squared_error = mse_loss(self.mu, x.expand_as(self.mu), reduction="none")
+        standardised = (squared_error * torch.exp(-self.log_var)).sum(-1)
+        return -0.5 * (self.mu.shape[-1] * LOG_2PI + self.log_var.sum(-1) + standardised)
 
     def kl(self) -> Tensor:
         """KL(N(mu, sigma^2) || N(0, I)) in nats, summed over the last axis. Appendix B."""
-        return -0.5 * (1 + self.log_var - self.mu.square() - self.log_var.exp()).sum(-1)
+        return 0.5 * (self.mu.square() + self.log_var.exp() - self.log_var - 1).sum(-1)
 
 
 class Bernoulli(NamedTuple):
@@ -67,7 +68,8 @@ class Bernoulli(NamedTuple):
 
         x may be a grey level in [0, 1]; the paper does not binarise MNIST.
         """
-        return (x * self.logits - softplus(self.logits)).sum(-1)
+        x = x.expand_as(self.logits)
+        return -binary_cross_entropy_with_logits(self.logits, x, reduction="none").sum(-1)
 
 
 def standard_normal_log_prob(z: Tensor) -> Tensor:

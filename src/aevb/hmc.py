@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from aevb.recording import record
+
 INITIAL_STEP = 0.1
 ADAPTED_SHARE = 0.8  # of the warm-up; the rest is run at the frozen step size and discarded
 
@@ -42,7 +44,7 @@ def at(log_prob: LogProb, z: Tensor) -> Point:
     with torch.enable_grad():
         z = z.detach().requires_grad_()
         value = log_prob(z)
-        (grad,) = torch.autograd.grad(value.sum(), z)
+        (grad,) = torch.autograd.grad(value, z, z.new_ones(value.shape))
     return Point(z.detach(), value.detach(), grad)
 
 
@@ -79,6 +81,28 @@ def transition(
         torch.where(accept.unsqueeze(-1), end.grad, start.grad),
     )
     return moved, acceptance
+
+
+def recorded_transition(
+    log_prob: LogProb, start: Point, n_steps: int
+) -> Callable[[Point, Noise, Tensor], tuple[Point, Tensor]]:
+    """`transition` for chains like `start`, as (point, noise, step_size) -> (point, acceptance), recorded once.
+
+    The densities on the way, which nothing reads, are then not computed.
+    """
+
+    def flat(*inputs: Tensor) -> list[Tensor]:
+        point, acceptance = transition(log_prob, Point(*inputs[:3]), Noise(*inputs[3:5]), inputs[5], n_steps)
+        return [*point, acceptance]
+
+    example_noise = Noise(torch.zeros_like(start.z), torch.zeros_like(start.log_prob))
+    program = record(flat, [*start, *example_noise, torch.full_like(start.log_prob, INITIAL_STEP)])
+
+    def run(point: Point, noise: Noise, step_size: Tensor) -> tuple[Point, Tensor]:
+        *moved, acceptance = program(*point, *noise, step_size)
+        return Point(*moved), acceptance
+
+    return run
 
 
 class DualAveraging(NamedTuple):
@@ -124,13 +148,14 @@ def sample(
     probability (M, B) of the kept transitions.
     """
     point = at(log_prob, start)
+    move = recorded_transition(log_prob, point, n_leapfrog)
     adaptation = dual_averaging(torch.full_like(point.log_prob, INITIAL_STEP))
     step_size = adaptation.log_step.exp()
     acceptance = torch.zeros_like(point.log_prob, dtype=torch.float64)
     draws = []
     for n in range(warm_up + n_samples):
         noise, jitter = _draw_stacked(generators, tuple(start.shape[1:]))
-        point, probability = transition(log_prob, point, noise, step_size * jitter, n_leapfrog)
+        point, probability = move(point, noise, step_size * jitter)
         if n < ADAPTED_SHARE * warm_up:
             adaptation = adapt(adaptation, probability, target)
             step_size = adaptation.log_step.exp()

@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import threshold
 
 from aevb.distributions import Bernoulli, Gaussian, standard_normal_log_prob
 
@@ -26,10 +27,18 @@ class Params(NamedTuple):
 
 
 def affine(weights: Weights, name: str, x: Tensor) -> Tensor:
-    """x W + b for every model of the stack: (M, ..., in) -> (M, ..., out)."""
-    w, b = weights[f"w_{name}"], weights[f"b_{name}"]
-    flat = x.reshape(x.shape[0], -1, x.shape[-1])
-    return torch.baddbmm(b, flat, w).reshape(*x.shape[:-1], w.shape[-1])
+    """x W + b for every model of the stack: (M, B, in) -> (M, B, out)."""
+    return torch.baddbmm(weights[f"b_{name}"], x, weights[f"w_{name}"])
+
+
+def mlp(weights: Weights, x: Tensor) -> Tensor:
+    """A one-layer tanh MLP of every model of the stack: (M, B, in) -> (M, B, out)."""
+    return affine(weights, "out", torch.tanh(affine(weights, "h", x)))
+
+
+def is_weight(name: str) -> bool:
+    """Whether the prior of section 5 lies on the tensor of this (dotted) name."""
+    return name.rsplit(".", 1)[-1].startswith("w")
 
 
 @dataclass(frozen=True)
@@ -43,19 +52,22 @@ class Model:
     n_hidden: int
     n_latent: int
 
-    outputs: ClassVar[tuple[str, ...]] = ("x",)
+    outputs: ClassVar[int] = 1
     likelihood: ClassVar[type[Bernoulli] | type[Gaussian]] = Bernoulli
 
     def init(self, generator: torch.Generator) -> Params:
         """One model's initial weights, N(0, 0.01^2), without a model axis (`trees.stack` adds it)."""
-        theta = self._init_mlp(generator, self.n_latent, {name: self.n_features for name in self.outputs})
-        phi = self._init_mlp(generator, self.n_features, {"mu": self.n_latent, "log_var": self.n_latent})
+        theta = self._init_mlp(generator, self.n_latent, self.outputs * self.n_features)
+        phi = self._init_mlp(generator, self.n_features, 2 * self.n_latent)
         return Params(theta, phi)
 
-    def _init_mlp(self, generator: torch.Generator, n_in: int, heads: dict[str, int]) -> Weights:
-        shapes = {"w_h": (n_in, self.n_hidden), "b_h": (1, self.n_hidden)}
-        for name, n_out in heads.items():
-            shapes |= {f"w_{name}": (self.n_hidden, n_out), f"b_{name}": (1, n_out)}
+    def _init_mlp(self, generator: torch.Generator, n_in: int, n_out: int) -> Weights:
+        shapes = {
+            "w_h": (n_in, self.n_hidden),
+            "b_h": (1, self.n_hidden),
+            "w_out": (self.n_hidden, n_out),
+            "b_out": (1, n_out),
+        }
         return {
             name: INITIAL_STD * torch.randn(shape, generator=generator, device=generator.device)
             for name, shape in shapes.items()
@@ -63,8 +75,7 @@ class Model:
 
     def encode(self, phi: Weights, x: Tensor) -> Gaussian:
         """q(z | x), Appendix C.2: (M, B, D) -> parameters (M, B, N_z)."""
-        h = torch.tanh(affine(phi, "h", x))
-        return Gaussian(affine(phi, "mu", h), affine(phi, "log_var", h))
+        return Gaussian(*mlp(phi, x).chunk(2, -1))
 
     def decode(self, theta: Weights, z: Tensor) -> Bernoulli | Gaussian:
         """p(x | z): (M, S, B, N_z) -> parameters (M, S, B, D)."""
@@ -88,7 +99,7 @@ class BernoulliModel(Model):
     """Decoder with Bernoulli outputs (eq. 11): the paper's choice for MNIST."""
 
     def decode(self, theta: Weights, z: Tensor) -> Bernoulli:
-        return Bernoulli(affine(theta, "x", torch.tanh(affine(theta, "h", z))))
+        return Bernoulli(mlp(theta, z.flatten(1, 2)).unflatten(1, z.shape[1:3]))
 
 
 @dataclass(frozen=True)
@@ -102,13 +113,13 @@ class GaussianModel(Model):
 
     log_var_floor: float
 
-    outputs = ("mu", "log_var")
+    outputs = 2
     likelihood = Gaussian
 
     def decode(self, theta: Weights, z: Tensor) -> Gaussian:
-        h = torch.tanh(affine(theta, "h", z))
-        mu = torch.sigmoid(affine(theta, "mu", h))
-        return Gaussian(mu, affine(theta, "log_var", h).clamp(min=self.log_var_floor))
+        mu, log_var = mlp(theta, z.flatten(1, 2)).unflatten(1, z.shape[1:3]).chunk(2, -1)
+        # threshold is clamp(min=...) with a gradient that is not ten times as slow
+        return Gaussian(torch.sigmoid(mu), threshold(log_var, self.log_var_floor, self.log_var_floor))
 
     def generate(self, theta: Weights, z: Tensor, noise: Tensor) -> Tensor:
         """x ~ p(x | z), clipped to [0, 1] like a pixel, as in the authors' code.

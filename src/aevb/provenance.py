@@ -11,7 +11,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 # modules that move bytes about without deciding a number; the data's content is in every run's address by its digest
 PLUMBING = frozenset(
-    {"__init__", "config", "data", "download", "experiments", "files", "provenance", "store"}
+    {"__init__", "config", "data", "download", "experiments", "files", "interrupts", "provenance", "store"}
 )
 
 
@@ -51,7 +51,7 @@ def settings_of(estimator: str) -> set[str]:
 def numerics_digest(estimator: str) -> str:
     """A digest of the code that decides a run's weights and curve; comments and docstrings do not change it."""
     digest = hashlib.sha256()
-    for module in modules("training", f"estimators/{estimator}"):
+    for module in modules("training", "processor", f"estimators/{estimator}"):
         digest.update(f"{module}\n{_code(_file(module))}".encode())
     return digest.hexdigest()
 

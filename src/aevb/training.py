@@ -11,16 +11,18 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
-from aevb import estimators, models, trees
+from aevb import engine, estimators, interrupts, models, trees
 from aevb.bounds import mean_elbo, to_unit
 from aevb.data import Split
+from aevb.engine import Minibatches
 from aevb.experiments import Cell
+from aevb.interrupts import Interrupted
 from aevb.models import Model
 from aevb.optimisers import adagrad
 from aevb.provenance import numerics_digest
@@ -50,6 +52,9 @@ class Trace:
     surrogate: float = float("nan")  # of the last step
     diverged_at: int | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
+    stack: list[list[float]] = field(
+        default_factory=list
+    )  # the members that trained side by side, this one too
 
 
 class Run(NamedTuple):
@@ -75,6 +80,11 @@ class Trainer:
     def model(self) -> Model:
         return models.build(self.data.train.shape[1], **self.cell.model_sizes)
 
+    @cached_property
+    def numerics(self) -> str:
+        """The digest of the code that decides the numbers."""
+        return numerics_digest(self.cell.estimator)
+
     def estimator(self, step_sizes: list[float]) -> estimators.Estimator:
         build = estimators.load(self.cell.estimator)
         rates = torch.tensor(step_sizes, device=self.device)
@@ -86,7 +96,7 @@ class Trainer:
             cell=self.cell.model_dump(mode="json"),
             step_size=member.step_size,
             data=self.data.digest,
-            numerics=numerics_digest(self.cell.estimator),
+            numerics=self.numerics,
         )
         return RunStore(self.root / digest / f"seed{member.seed}")
 
@@ -100,28 +110,56 @@ class Trainer:
         """Bring every member to `samples` training samples, from wherever its checkpoint is.
 
         snapshots: report points at which the weights are kept too. The weights at `samples` always are.
+        progress: called after every block with the traces of the runs that train side by side.
+
+        Raises Interrupted at the end of a block after SIGINT or SIGTERM; what was trained is saved.
         """
-        with ExitStack() as locks:
+        with ExitStack() as held:
             stores = [self.open(member) for member in members]
             for store in sorted(stores, key=lambda store: store.folder):
-                locks.enter_context(store.lock())
-            runs = [self._resume(member, store) for member, store in zip(members, stores, strict=True)]
-            for step in sorted({run.trace.step for run in runs}):
-                together = [run for run in runs if run.trace.step == step]
-                trained = _Stack(self, together, samples, snapshots).advance(progress)
-                finished = {run.member: run for run in trained}
-                runs = [finished.get(run.member, run) for run in runs]
-        return runs
+                held.enter_context(store.lock())
+            stopped = held.enter_context(interrupts.deferred())
+            runs = [
+                self._resume(member, store, store.load_checkpoint())
+                for member, store in zip(members, stores, strict=True)
+            ]
+            trained: dict[Member, Run] = {}
+            for together in _by_step(self._level(runs)):
+                stack = _Stack(self, together, samples, snapshots)
+                trained |= {run.member: run for run in stack.advance(progress, stopped)}
+        return [trained[member] for member in members]
 
-    def _resume(self, member: Member, store: RunStore) -> Run:
+    def _resume(self, member: Member, store: RunStore, record: Record | None) -> Run:
         generator = stream(self.device, member.seed, "weights")
         params = trees.stack([self.model.init(generator)])
         state = self.estimator([member.step_size]).init(params)
-        record = store.load_checkpoint()
         if record is None:
             return Run(member, store, state, Trace())
         state = trees.to_device(trees.rebuild(state, record.tensors), self.device)
         return Run(member, store, state, Trace(**record.meta))
+
+    def _level(self, runs: list[Run]) -> list[Run]:
+        """Let runs that trained as one stack, and that a kill caught between their saves, go on as one: those that
+        are ahead step back to their previous checkpoint."""
+        last = min(run.trace.step for run in runs)
+        behind = [list(run.member) for run in runs if run.trace.step == last]
+
+        def step_back(run: Run) -> Run:
+            if run.trace.step == last or not any(member in run.trace.stack for member in behind):
+                return run
+            previous = run.store.load_previous()
+            if (previous.meta["step"] if previous else 0) != last:
+                return run
+            run.store.step_back()
+            return self._resume(run.member, run.store, previous)
+
+        return [step_back(run) for run in runs]
+
+
+def _by_step(runs: list[Run]) -> list[list[Run]]:
+    """Runs that stand at the same step together, those furthest behind first."""
+    steps = sorted({run.trace.step for run in runs})
+    return [[run for run in runs if run.trace.step == step] for step in steps]
 
 
 class _Stack:
@@ -132,60 +170,44 @@ class _Stack:
         self.runs, self.trainer, self.snapshots = runs, trainer, snapshots
         self.model = trainer.model
         self.estimator = trainer.estimator([run.member.step_size for run in runs])
-        self.state = trees.concatenate([run.state for run in runs])
         self.train_points = torch.from_numpy(trainer.data.train[: cell.n_train]).to(trainer.device)
         self.test_points = torch.from_numpy(trainer.data.test).to(trainer.device)
         self.rows = cell.n_train if self.estimator.full_batch else cell.batch_size
         self.step_samples = self.rows * self.estimator.evaluations
         self.block_steps = max(1, BLOCK // self.step_samples)
         self.samples = samples
-        self.has_bound = bool(self.state.params.phi)
+        batches = Minibatches(self.estimator, to_unit(self.train_points, trainer.data.scale), self.rows)
+        state = trees.concatenate([run.state for run in runs])
+        self.engine = engine.build(batches, state, [run.member.seed for run in runs], self.block_steps)
+        self.has_bound = bool(state.params.phi)
 
-    def advance(self, progress: Callable[[list[Trace]], None]) -> list[Run]:
+    def advance(
+        self, progress: Callable[[list[Trace]], None], stopped: Callable[[], int | None]
+    ) -> list[Run]:
         saved = time.monotonic()
         step = self.runs[0].trace.step
         if step:  # points that a run to a smaller budget stepped over: their weights are the present ones
             self._keep(self._kept(self._due(step)))
         while step * self.step_samples < self.samples and not self._all_diverged():
             started = time.monotonic()
-            infos = self._block(step)
+            infos = self.engine.train_block(step // self.block_steps)
             step += self.block_steps
             self._record_block(step, infos, time.monotonic() - started)
             due = self._due(step)
             if due:
                 self._report(due)
-                progress([run.trace for run in self.runs])
-            if time.monotonic() - saved > CHECKPOINT_SECONDS or self.samples in due or self._all_diverged():
+            progress([run.trace for run in self.runs])
+            stop = stopped()
+            overdue = time.monotonic() - saved > CHECKPOINT_SECONDS
+            if overdue or stop or self.samples in due or self._all_diverged():
                 self._checkpoint()
                 saved = time.monotonic()
-        return [run._replace(state=trees.take(self.state, m)) for m, run in enumerate(self.runs)]
+            if stop:
+                raise Interrupted(stop)
+        return [run._replace(state=trees.take(self.engine.state, m)) for m, run in enumerate(self.runs)]
 
     def _all_diverged(self) -> bool:
         return all(run.trace.diverged_at is not None for run in self.runs)
-
-    def _block(self, step: int) -> estimators.Info:
-        """Train one block of steps; the sum of its minibatch bounds and the last surrogate, each (M,)."""
-        block = step // self.block_steps
-        noise = [stream(self.trainer.device, run.member.seed, "noise", block) for run in self.runs]
-        batches = [stream(self.trainer.device, run.member.seed, "batches", block) for run in self.runs]
-        bounds, info = [], None
-        for _ in range(self.block_steps):
-            drawn = trees.stack([self.estimator.draw(generator, self.rows) for generator in noise])
-            self.state, info = self.estimator.step(self.state, self._batch(batches), drawn)
-            bounds.append(info.bound)
-        assert info is not None
-        return estimators.Info(torch.stack(bounds).double().sum(0), info.surrogate)
-
-    def _batch(self, generators: list[torch.Generator]) -> Tensor:
-        """x (M, B, D): minibatches drawn with replacement, or all points in their order."""
-        scale = self.trainer.data.scale
-        if self.estimator.full_batch:
-            return to_unit(self.train_points, scale).expand(len(generators), -1, -1)
-        chosen = [
-            torch.randint(len(self.train_points), (self.rows,), generator=generator, device=generator.device)
-            for generator in generators
-        ]
-        return to_unit(self.train_points[torch.stack(chosen)], scale)
 
     def _record_block(self, step: int, infos: estimators.Info, seconds: float) -> None:
         for run, bound, surrogate in zip(
@@ -232,7 +254,7 @@ class _Stack:
 
     def _bounds(self) -> dict[str, list[float]]:
         """The paper's training bound (running mean since the last report), and fresh ones on both splits."""
-        data, params = self.trainer.data, self.state.params
+        data, params = self.trainer.data, self.engine.state.params
         result = {"train_running": [run.trace.bound_sum / run.trace.bound_steps for run in self.runs]}
         points = {"train": self.train_points[: self.trainer.cell.train_points], "test": self.test_points}
         for split in self.trainer.evaluated:
@@ -244,7 +266,7 @@ class _Stack:
         return result
 
     def _finite(self, m: int, bounds: dict[str, list[float]]) -> bool:
-        weights = trees.leaves(self.state.params).values()
+        weights = trees.leaves(self.engine.state.params).values()
         return all(bool(torch.isfinite(w[m]).all()) for w in weights) and all(
             math.isfinite(values[m]) for values in bounds.values()
         )
@@ -252,8 +274,10 @@ class _Stack:
     def _weights(self, m: int) -> Record:
         run = self.runs[m]
         meta = {"samples": run.trace.samples, "seconds": run.trace.seconds, "member": list(run.member)}
-        return Record(trees.leaves(trees.take(self.state.params, m)), meta)
+        return Record(trees.leaves(trees.take(self.engine.state.params, m)), meta)
 
     def _checkpoint(self) -> None:
+        stack = [list(run.member) for run in self.runs]
         for m, run in enumerate(self.runs):
-            run.store.save_checkpoint(Record(trees.leaves(trees.take(self.state, m)), vars(run.trace)))
+            run.trace.stack = stack
+            run.store.save_checkpoint(Record(trees.leaves(trees.take(self.engine.state, m)), vars(run.trace)))

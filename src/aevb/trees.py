@@ -56,5 +56,9 @@ def take(tree: Tree, m: int) -> Tree:
     return rebuild(tree, {name: value[m : m + 1].clone() for name, value in leaves(tree).items()})
 
 
+def copy(tree: Tree) -> Tree:
+    return rebuild(tree, {name: value.clone() for name, value in leaves(tree).items()})
+
+
 def to_device(tree: Tree, device: torch.device) -> Tree:
     return rebuild(tree, {name: value.to(device) for name, value in leaves(tree).items()})

@@ -6,10 +6,19 @@ from torch.autograd import gradcheck
 
 from aevb import trees
 from aevb.distributions import Gaussian
-from aevb.estimators import aevb, map_gradient
+from aevb.estimators import aevb, gradient
 from aevb.estimators.aevb import elbo
 from aevb.models import BernoulliModel, GaussianModel, Params
-from helpers import assert_close, assert_mean, generator, rejects, revealing, scramble
+from helpers import (
+    assert_close,
+    assert_mean,
+    generator,
+    log_prior,
+    rejects,
+    revealing,
+    scramble,
+    with_prior,
+)
 from ppca import PPCA
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -84,8 +93,8 @@ def check_gradient(estimate):
     eps = torch.randn(copies, 1, 4, 2, generator=generator(3))
     many = trees.concatenate([params] * copies)
     xs = x.expand(copies, -1, -1)
-    _, grads = map_gradient(lambda p: estimate(LINEAR, p, xs, eps).sum(-1), many, 0.0)
-    _, exact = map_gradient(lambda p: LINEAR.exact_elbo(p, x).sum(-1), params, 0.0)
+    _, grads = gradient(lambda p: estimate(LINEAR, p, xs, eps).sum(-1), many)
+    _, exact = gradient(lambda p: LINEAR.exact_elbo(p, x).sum(-1), params)
     for name, expected in trees.leaves(exact).items():
         draws = trees.leaves(grads)[name]
         noisy = draws.std(0) > 1e-9  # the KL's part has no noise, and some coordinates have no other
@@ -139,14 +148,25 @@ def test_several_samples_are_averaged():
     assert noise.eps.shape == (3, 4, 2)
 
 
-def test_a_step_ascends_the_minibatch_sum_with_the_map_prior_and_reports_its_mean():
+def check_ascent(optimiser):
+    """5 points of 50: a tenth of the prior."""
     model = BernoulliModel(4, 3, 2)
     params = scramble(trees.stack([model.init(generator(4))]))
     x = torch.rand(1, 5, 4, generator=generator(10))
-    estimator = aevb.build(model, revealing(), n_train=50)
+    estimator = aevb.build(model, optimiser, n_train=50)
     noise = trees.stack([estimator.draw(generator(11), 5)])
     state, info = estimator.step(estimator.init(params), x, noise)
-    value, grads = map_gradient(lambda p: elbo(model, p, x, noise.eps).sum(-1), params, 5 / 50)
     assert isinstance(state.params, Params)
-    assert_close(state.params, grads, rtol=1e-12, atol=1e-14)
-    torch.testing.assert_close(info.bound, value / 5)
+    expected = gradient(lambda p: elbo(model, p, x, noise.eps).sum(-1) + 0.1 * log_prior(p), params)[1]
+    assert_close(state.params, expected, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(info.bound, elbo(model, params, x, noise.eps).mean(-1))
+
+
+def test_a_step_ascends_the_minibatch_sum_with_the_map_prior_and_reports_its_mean():
+    check_ascent(revealing())
+    rejects(
+        check_ascent,
+        with_prior(revealing(), lambda prior: 0.0),
+        with_prior(revealing(), lambda prior: 10 * prior),  # the whole prior for a tenth of the points
+        with_prior(revealing(), lambda prior: -prior),
+    )

@@ -16,6 +16,7 @@ from helpers import (
     rejects,
     revealing,
     scramble,
+    with_prior,
 )
 from ppca import PPCA
 
@@ -35,7 +36,7 @@ def problem(model):
 
 
 def ascended(build, model, params, x, noise) -> Params:
-    """The gradient that a step hands to its optimiser."""
+    """The gradient that a step has its optimiser ascend."""
     estimator = build(model, revealing(), N_TRAIN)
     return estimator.step(estimator.init(params), x, noise)[0].params
 
@@ -79,6 +80,11 @@ def changed(change):
     return build
 
 
+def preferring(change):
+    """Wake-sleep with another share of the prior."""
+    return lambda model, optimiser, n_train: wake_sleep.build(model, with_prior(optimiser, change), n_train)
+
+
 def sleeps_on(content):
     """Wake-sleep whose sleep phase trains on something else than sampled dreams."""
 
@@ -108,6 +114,9 @@ def test_wake_and_sleep_gradients_are_those_of_their_objectives(model):
         lambda build: check_gradients(build, model),
         like_aevb,
         changed(lambda model, x, noise: (x, noise._replace(eps=0 * noise.eps))),  # wake at z = mu
+        preferring(lambda prior: 0.0),
+        preferring(lambda prior: 1.0),  # not scaled by M/N
+        preferring(lambda prior: -prior),
         sleeps_on(lambda model, theta, x, noise: x),  # data instead of dreams
         sleeps_on(lambda model, theta, x, noise: model.decode(theta, noise.z).mean[:, 0]),  # means, not draws
     )
@@ -116,8 +125,8 @@ def test_wake_and_sleep_gradients_are_those_of_their_objectives(model):
 def check_phases_are_separate(build, model):
     """theta sees no dream and phi no data."""
     params, x, noise = problem(model)
-    _, other_x, other = problem(model)
-    other_x, other = 1 - other_x, trees.rebuild(other, {n: v.flip(2) for n, v in trees.leaves(other).items()})
+    other_x = 1 - x
+    other = trees.stack([wake_sleep.build(model, revealing(), N_TRAIN).draw(generator(12), BATCH)])
     grads = ascended(build, model, params, x, noise)
     dreamt_otherwise = ascended(build, model, params, x, Noise(noise.eps, other.z, other.x))
     woken_otherwise = ascended(build, model, params, other_x, Noise(other.eps, noise.z, noise.x))

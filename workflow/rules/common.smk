@@ -30,7 +30,7 @@ def step_size_of(wildcards):
 
 
 def training_code(wildcards):
-    return sources("training", f"estimators/{wildcards.estimator}")
+    return sources("training", "processor", f"estimators/{wildcards.estimator}")
 
 
 def runs(cells, file):

@@ -8,7 +8,7 @@ rule evidence:
             f"results/runs/{{dataset}}/{{estimator}}/{{sizes}}/seed{seed}/cell.json"
             for seed in EXPERIMENTS.seeds
         ],
-        code=sources("evidence/appendix_d", "streams"),
+        code=sources("evidence/appendix_d", "processor", "streams"),
     output:
         "results/runs/{dataset}/{estimator}/{sizes}/evidence.csv",
     log:

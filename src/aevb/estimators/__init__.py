@@ -32,6 +32,8 @@ class Estimator(NamedTuple):
 
     State is a named tuple with the field `params`; each of its tensors has the model axis M first. Noise has
     no model axis; the runner stacks the noise of M models. batch: x (M, B, D).
+    `step` is a fixed sequence of tensor operations, so that it can be recorded once and replayed: it draws
+    nothing, and neither reads a tensor's value (`.item()`) nor branches on one. It may consume the state.
     full_batch: a step takes all N_train points in their order, instead of a minibatch.
     evaluations: how often one step evaluates each point of its batch (the paper's "samples evaluated").
     """
@@ -54,25 +56,14 @@ def load(name: str) -> Callable[..., Estimator]:
     return build
 
 
-def map_gradient(
-    objective: Callable[[Params], Tensor], params: Params, fraction: float
-) -> tuple[Tensor, Params]:
-    """The objective (M,) and the gradient of objective + fraction * log N(w; 0, I) for each model's weights.
+def gradient(objective: Callable[[Params], Tensor], params: Params) -> tuple[Tensor, Params]:
+    """The objective (M,) and its gradient for each model's weights.
 
     objective: params -> (M,), a sum over the minibatch. The sum over models of independent terms decouples:
-    each model receives its own gradient. `fraction` is M/N (section 5: approximate MAP). The prior's gradient
-    is -w, added here by hand since autograd would pass over all weights several times for it.
+    each model receives its own gradient.
     """
     with torch.enable_grad():
         named = {name: w.detach().requires_grad_() for name, w in leaves(params).items()}
         value = objective(rebuild(params, named))
-        grads = torch.autograd.grad(value.sum(), list(named.values()))
-    with_prior = {
-        name: g.sub_(w.detach(), alpha=fraction) if _is_weight(name) else g
-        for (name, w), g in zip(named.items(), grads, strict=True)
-    }
-    return value.detach(), rebuild(params, with_prior)
-
-
-def _is_weight(name: str) -> bool:
-    return name.rsplit(".", 1)[-1].startswith("w")
+        grads = torch.autograd.grad(value, list(named.values()), torch.ones_like(value))
+    return value.detach(), rebuild(params, dict(zip(named, grads, strict=True)))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from aevb.distributions import Gaussian
-from aevb.estimators import Estimator, Info, map_gradient
+from aevb.estimators import Estimator, Info, gradient
 from aevb.models import Model, Params
 from aevb.optimisers import Optimiser
 
@@ -47,8 +47,8 @@ def build(model: Model, optimiser: Optimiser, n_train: int, n_samples: int = 1) 
         def objective(params: Params) -> Tensor:
             return elbo(model, params, x, noise.eps).sum(-1)
 
-        value, grads = map_gradient(objective, state.params, batch_size / n_train)
-        params, optimiser_state = optimiser.ascend(state.optimiser, state.params, grads)
+        value, grads = gradient(objective, state.params)
+        params, optimiser_state = optimiser.ascend(state.optimiser, state.params, grads, batch_size / n_train)
         bound = value / batch_size
         return State(params, optimiser_state), Info(bound, bound)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from aevb import hmc
-from aevb.estimators import Estimator, Info, map_gradient
+from aevb.estimators import Estimator, Info, gradient
 from aevb.models import Model, Params, Weights
 from aevb.optimisers import Optimiser
 
@@ -78,11 +78,11 @@ def build(
             def objective(params: Params, x_rows: Tensor = x_rows, z_rows: Tensor = z_rows) -> Tensor:
                 return model.log_joint(params.theta, x_rows, z_rows.unsqueeze(1)).sum((1, 2))
 
-            value, chunk_grads = map_gradient(objective, params, x_rows.shape[1] / n_train)
+            value, chunk_grads = gradient(objective, params)
             total = total + value
             grads = chunk_grads if grads is None else _add(grads, chunk_grads)
         assert grads is not None
-        params, optimiser_state = optimiser.ascend(optimiser_state, params, grads)
+        params, optimiser_state = optimiser.ascend(optimiser_state, params, grads, 1.0)
         return params, optimiser_state, total
 
     def step(state: State, x: Tensor, noise: hmc.Noise) -> tuple[State, Info]:

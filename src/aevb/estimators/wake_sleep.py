@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from aevb.distributions import Gaussian
-from aevb.estimators import Estimator, Info, map_gradient
+from aevb.estimators import Estimator, Info, gradient
 from aevb.models import Model, Params
 from aevb.optimisers import Optimiser
 
@@ -62,11 +62,10 @@ def build(model: Model, optimiser: Optimiser, n_train: int) -> Estimator:
         def sleep(params: Params) -> Tensor:
             return model.encode(params.phi, dreamt).log_prob(noise.z.squeeze(1)).sum(-1)
 
-        fraction = batch_size / n_train
-        reconstruction, wake_grads = map_gradient(wake, Params(theta, {}), fraction)
-        dream_log_q, sleep_grads = map_gradient(sleep, Params({}, phi), fraction)
+        reconstruction, wake_grads = gradient(wake, Params(theta, {}))
+        dream_log_q, sleep_grads = gradient(sleep, Params({}, phi))
         grads = Params(wake_grads.theta, sleep_grads.phi)
-        params, optimiser_state = optimiser.ascend(state.optimiser, state.params, grads)
+        params, optimiser_state = optimiser.ascend(state.optimiser, state.params, grads, batch_size / n_train)
         bound = (reconstruction - q.kl().sum(-1)) / batch_size
         return State(params, optimiser_state), Info(bound, (reconstruction + dream_log_q) / batch_size)
 

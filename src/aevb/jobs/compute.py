@@ -1,6 +1,5 @@
 """Jobs that compute: data, step sizes, training, evidence. Files in, files out."""
 
-import ctypes
 import importlib.metadata
 import json
 import platform
@@ -13,14 +12,14 @@ import pandas as pd
 import torch
 
 import aevb
-from aevb import data, models, store
+from aevb import data, models, processor, store
 from aevb.bounds import to_unit
 from aevb.evidence import appendix_d
 from aevb.experiments import EvidenceJob, Job, Search
 from aevb.files import write_table, write_text
-from aevb.provenance import numerics_digest
+from aevb.progress import Progress
 from aevb.streams import stream
-from aevb.training import Member, Run, Trace, Trainer
+from aevb.training import Member, Run, Trainer
 
 CURVE_COLUMNS = ["samples", "split", "bound", "seconds"]
 
@@ -40,7 +39,8 @@ def step_size(
     """
     trainer = Trainer(search.cell, data.load(points), choose_device(device, threads), store_root, ("train",))
     members = [Member(search.seed, candidate) for candidate in search.candidates]
-    runs = trainer.train(members, search.samples, progress=report_progress)
+    progress = Progress(f"step size of {search.cell.path}", search.samples)
+    runs = trainer.train(members, search.samples, progress=progress)
     rows = [_candidate(search, run) for run in runs]
     if all(row["diverged"] for row in rows):
         raise aevb.UserError(
@@ -73,7 +73,8 @@ def train(
     trainer = Trainer(job.cell, data.load(points), where, store_root)
     chosen = pd.read_csv(step_sizes).query("chosen")["step_size"].item()
     members = [Member(seed, chosen) for seed in job.seeds]
-    for run in trainer.train(members, job.samples, job.snapshots, report_progress):
+    progress = Progress(job.cell.path, job.samples)
+    for run in trainer.train(members, job.samples, job.snapshots, progress):
         folder = output / f"seed{run.member.seed}"
         weights = _kept_weights(run.store, job.samples)
         rows = [row for row in run.trace.rows if row["samples"] <= weights.meta["samples"]]
@@ -98,7 +99,7 @@ def _provenance(trainer: Trainer, run: Run, meta: dict[str, Any]) -> dict[str, A
         "threads": torch.get_num_threads(),
         "cell": cell.model_dump(mode="json"),
         "data": trainer.data.digest,
-        "numerics": numerics_digest(cell.estimator),
+        "numerics": trainer.numerics,
         "store": run.store.folder.as_posix(),
         "versions": versions(),
     }
@@ -177,29 +178,7 @@ def choose_device(name: str, threads: int) -> torch.device:
 
     Raises UserError when cuda is asked for and there is none.
     """
-    torch.set_num_threads(threads)
-    _keep_freed_memory()
+    processor.prepare(threads)
     if name == "cuda" and not torch.cuda.is_available():
         raise aevb.UserError("device: cuda was asked for, and torch sees no GPU. Use device: auto or cpu.")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep the memory of freed tensors for the next step.
-
-    By default it may hand megabytes back to the kernel at every step, which then has to clear each page anew:
-    over a third of a step's time on the wide models. Other C libraries have no mallopt and need none of this.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        trim_threshold, mmap_threshold = -1, -3  # malloc.h
-        mallopt(trim_threshold, 2**30)
-        mallopt(mmap_threshold, 2**25)
-
-
-def report_progress(traces: list[Trace]) -> None:
-    """One plain line per report point: the last bound of each run of the stack."""
-    samples, seconds = traces[0].samples, traces[0].seconds
-    bounds = " ".join(f"{trace.rows[-1]['bound']:.2f}" if trace.rows else "none" for trace in traces)
-    speed = len(traces) * samples / max(seconds, 1e-9)
-    print(f"{samples:>12,} samples  {speed:>9,.0f} samples/s  bound {bounds}", file=sys.stderr, flush=True)

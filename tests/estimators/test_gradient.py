@@ -1,12 +1,12 @@
-"""estimators/__init__.py: the gradient that every algorithm ascends, with the MAP prior of section 5."""
+"""estimators/__init__.py: the gradient that every algorithm hands to its optimiser, and their registry."""
 
 import pytest
 import torch
 
 from aevb import UserError, estimators, provenance, trees
-from aevb.estimators import map_gradient
+from aevb.estimators import gradient
 from aevb.models import BernoulliModel, Params
-from helpers import assert_close, finite_differences, generator, log_prior, rejects, scramble
+from helpers import assert_close, equal, finite_differences, generator, log_prior, rejects, scramble
 
 MODEL = BernoulliModel(5, 4, 2)
 
@@ -25,44 +25,46 @@ def objective_on(x):
     return objective
 
 
-def check_map_gradient(gradient):
-    """M/N times the prior of the weights, and none of the biases: 30 points of 300."""
+def check_gradient(gradient):
+    """Of a sum over 30 points, and of nothing else."""
     params, x = params_of(1), torch.rand(1, 30, 5, generator=generator(7))
     objective = objective_on(x)
-    value, grads = gradient(objective, params, 0.1)
-    expected = finite_differences(lambda p: objective(p).sum() + 0.1 * log_prior(p), params)
+    value, grads = gradient(objective, params)
+    expected = finite_differences(lambda p: objective(p).sum(), params)
     assert_close(grads, expected, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(value, objective(params))
+    assert not any(w.requires_grad for w in (value, *trees.leaves(grads).values()))
 
 
 @pytest.mark.usefixtures("double")
-def test_map_gradient_is_that_of_the_objective_plus_the_scaled_log_prior_of_the_weights():
-    def with_biases(objective, params, fraction):
-        value, grads = map_gradient(objective, params, 0.0)
-        named = {n: g - fraction * trees.leaves(params)[n] for n, g in trees.leaves(grads).items()}
-        return value, trees.rebuild(grads, named)
-
-    check_map_gradient(map_gradient)
+def test_gradient_is_that_of_the_objective():
+    check_gradient(gradient)
+    with torch.no_grad():
+        check_gradient(gradient)
     rejects(
-        check_map_gradient,
-        lambda objective, params, fraction: map_gradient(objective, params, 0.0),  # no prior
-        lambda objective, params, fraction: map_gradient(objective, params, 1.0),  # not scaled by M/N
-        lambda objective, params, fraction: map_gradient(objective, params, -fraction),
-        lambda objective, params, fraction: map_gradient(
-            lambda p: objective(p) / 30, params, fraction
-        ),  # mean
-        with_biases,
+        check_gradient,
+        lambda objective, params: gradient(lambda p: objective(p) / 30, params),  # mean
+        lambda objective, params: gradient(lambda p: objective(p) + 0.1 * log_prior(p), params),
+        lambda objective, params: gradient(lambda p: -objective(p), params),
     )
 
 
 @pytest.mark.usefixtures("double")
 def test_each_stacked_model_gets_its_own_gradient():
     params, x = params_of(3), torch.rand(3, 6, 5, generator=generator(8))
-    value, grads = map_gradient(objective_on(x), params, 0.1)
+    value, grads = gradient(objective_on(x), params)
     for m in range(3):
-        alone = map_gradient(objective_on(x[m : m + 1]), trees.take(params, m), 0.1)
+        alone = gradient(objective_on(x[m : m + 1]), trees.take(params, m))
         assert_close(trees.take(grads, m), alone[1], rtol=1e-11, atol=1e-12)
         torch.testing.assert_close(value[m : m + 1], alone[0])
+
+
+def test_the_weights_themselves_are_left_alone():
+    params = params_of(2)
+    before = trees.copy(params)
+    gradient(objective_on(torch.rand(2, 6, 5, generator=generator(9))), params)
+    assert equal(params, before)
+    assert not any(w.requires_grad for w in trees.leaves(params).values())
 
 
 def test_an_unknown_estimator_is_refused_by_name():
