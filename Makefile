@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: env reproduce test demo lint
+.PHONY: env reproduce test demo lint benchmark
 
 env: $(VENV)/.installed
 
@@ -18,6 +18,10 @@ $(VENV)/.tested: $(VENV)/.installed requirements-dev.lock
 	pip install --quiet --disable-pip-version-check --requirement requirements-dev.lock
 	touch $@
 
+$(VENV)/.benchmarked: $(VENV)/.installed requirements-benchmark.lock
+	pip install --quiet --disable-pip-version-check --requirement requirements-benchmark.lock
+	touch $@
+
 reproduce: env
 	snakemake --cores all --report results/report.html --report-after-run
 
@@ -25,6 +29,9 @@ demo: env
 	mkdir -p demo
 	snakemake --snakefile Snakefile --directory demo --cores all --config scale=smoke datasets=digits \
 	    --report results/report.html --report-after-run
+
+benchmark: $(VENV)/.benchmarked
+	snakemake --cores all benchmark
 
 test: $(VENV)/.tested
 	pytest

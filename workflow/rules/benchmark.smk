@@ -1,0 +1,53 @@
+# Speed beside what one would pick instead. Not part of `all`: it takes the machine for itself, and `make benchmark`
+# installs the peers first.
+BENCHMARKS = ROOT / "benchmarks"
+BENCHMARK_CODE = [
+    *map(str, sorted(BENCHMARKS.rglob("*.py"))),
+    *sources("training", "processor", "hmc"),
+]
+SPEED = report(
+    "results/figures/benchmark.svg",
+    caption="../report/benchmark.rst",
+    category="Figures",
+    labels={"figure": "benchmark"},
+)
+
+
+rule benchmark:
+    input:
+        "results/tables/benchmark.csv",
+        "results/tables/benchmark_stacks.csv",
+    localrule: True
+
+
+rule benchmark_stacks:
+    input:
+        points=["results/data/mnist.npz", "results/data/frey.npz"],
+        program=str(BENCHMARKS / "stacks.py"),
+        code=BENCHMARK_CODE,
+    output:
+        "results/tables/benchmark_stacks.csv",
+    log:
+        "results/logs/benchmark_stacks.log",
+    threads: workflow.cores
+    resources:
+        gpu=GPU,
+    shell:
+        "python {input.program:q} --points results/data --table {output} 2> {log}"
+
+
+rule benchmark_peers:
+    input:
+        points=["results/data/mnist.npz", "results/data/frey.npz"],
+        program=str(BENCHMARKS / "__main__.py"),
+        code=BENCHMARK_CODE,
+    output:
+        table="results/tables/benchmark.csv",
+        rounds="results/tables/benchmark_rounds.csv",
+        figure=[SPEED, "results/figures/benchmark.pdf", "results/figures/benchmark.png"],
+    log:
+        "results/logs/benchmark.log",
+    threads: workflow.cores
+    shell:
+        "python {input.program:q} --points results/data --table {output.table} --rounds-table {output.rounds}"
+        " --figure results/figures/benchmark 2> {log}"
