@@ -41,7 +41,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--figure", type=Path, required=True, help="path without suffix of the pdf, png and svg"
     )
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of one turn, about")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of one turn, about")
     return parser.parse_args(argv)
 
 

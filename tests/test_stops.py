@@ -2,14 +2,17 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
-from aevb import jobs, training
+from aevb import data, jobs, training
 from aevb.__main__ import main
+from aevb.experiments import Job, canonical
 from aevb.interrupts import Interrupted
 from aevb.store import RunStore
-from test_training import ONE, TWO, assert_same_run, trainer
+from test_training import ONE, TWO, assert_same_run, split, trainer
 
 
 @pytest.fixture
@@ -144,3 +147,26 @@ def test_a_stopped_job_ends_with_the_status_of_its_signal_and_one_line(monkeypat
     monkeypatch.setattr(jobs, "load", lambda name: stopped)
     assert main(["prepare-data"]) == 128 + number
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_sigterm_to_the_training_command_saves_and_leaves_with_its_status(tmp_path):
+    points, step_sizes = tmp_path / "digits.npz", tmp_path / "step_sizes.csv"
+    data.save(split(), points)
+    step_sizes.write_text("step_size,chosen\n0.1,True\n")
+    cell = trainer(tmp_path).cell
+    job = canonical(Job(cell=cell, seeds=(0,), samples=100_000_000))
+    where = ["--store-root", tmp_path / "cells", "--output", tmp_path / "run"]
+    how = ["--device", "cpu", "--threads", "1"]
+    command = [sys.executable, "-m", "aevb", "train", "--job", job, "--points", points]
+    command += ["--step-sizes", step_sizes, *where, *how]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "10,000 of 100,000,000 samples" in process.stderr.readline()
+        process.terminate()
+        last = process.stderr.readlines()[-1]
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "SIGTERM" in last
+    (checkpoint,) = (tmp_path / "cells").glob("*/seed0/checkpoint.safetensors")
+    saved = RunStore(checkpoint.parent).load_checkpoint()
+    assert saved is not None
+    assert saved.meta["samples"] >= 10_000
