@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import scipy.io
 
 from aevb import UserError
 from aevb.download import RemoteFile, fetch
@@ -143,6 +142,8 @@ def _read_frey(path: Path) -> np.ndarray:
 
 def _read_mat(path: Path, variable: str, shape: tuple[int, int]) -> np.ndarray:
     """The uint8 matrix `variable` of a MATLAB v5 file. scipy's reader never unpickles."""
+    import scipy.io  # here, because it costs every job that only loads a dataset a tenth of a second
+
     try:
         matrix = scipy.io.loadmat(path, variable_names=[variable]).get(variable)
     except Exception as error:  # scipy raises a dozen unrelated types on a damaged file

@@ -44,6 +44,7 @@ def at(log_prob: LogProb, z: Tensor) -> Point:
     with torch.enable_grad():
         z = z.detach().requires_grad_()
         value = log_prob(z)
+        # not of value.sum(), on which its gradient would depend: a recorded transition drops values nobody reads
         (grad,) = torch.autograd.grad(value, z, z.new_ones(value.shape))
     return Point(z.detach(), value.detach(), grad)
 

@@ -65,5 +65,5 @@ def gradient(objective: Callable[[Params], Tensor], params: Params) -> tuple[Ten
     with torch.enable_grad():
         named = {name: w.detach().requires_grad_() for name, w in leaves(params).items()}
         value = objective(rebuild(params, named))
-        grads = torch.autograd.grad(value, list(named.values()), torch.ones_like(value))
+        grads = torch.autograd.grad(value.sum(), list(named.values()))
     return value.detach(), rebuild(params, dict(zip(named, grads, strict=True)))
