@@ -19,16 +19,12 @@ from typing import Any
 import pandas as pd
 import torch
 
-from aevb import data, engine, estimators, files, models, processor, trees
-from aevb.bounds import to_unit
-from aevb.engine import Engine, Minibatches
-from aevb.optimisers import adagrad
-from aevb.streams import stream
-from contestants import floor
-from workloads import STEP_SIZE, WORKLOADS, Workload
+from aevb import data, files, processor, trees
+from aevb.engine import Engine
+from contestants import floor, suite
+from workloads import WORKLOADS, Workload
 
 STACKS = {"cuda": (1, 5, 20), "cpu": (1, 5)}
-BLOCK = 100  # steps, as in training
 REPEATS = 7
 FLOAT = 4  # bytes
 
@@ -45,7 +41,7 @@ def main() -> None:
     for workload in (workload for workload in WORKLOADS if workload.task == "training"):
         split = data.load(options.points / f"{workload.dataset}.npz")
         for n_models in STACKS[device.type]:
-            stack = build(workload, split, n_models, device)
+            stack = suite.stack(workload, split, n_models, device)
             flops, moved = least(workload, split, stack)
             floor_us = 1e6 * max(flops / flops_per_second, moved / bytes_per_second)
             rows.append(
@@ -62,16 +58,6 @@ def main() -> None:
     files.write_table(options.table, table)
 
 
-def build(workload: Workload, split: data.Split, n_models: int, device: torch.device) -> Engine:
-    model = models.build(split.train.shape[1], workload.n_hidden, workload.n_latent, workload.log_var_floor)
-    optimiser = adagrad(torch.full((n_models,), STEP_SIZE, device=device))
-    estimator = estimators.load(workload.estimator)(model, optimiser, len(split.train))
-    points = to_unit(torch.from_numpy(split.train).to(device), split.scale)
-    params = trees.stack([model.init(stream(device, seed, "weights")) for seed in range(n_models)])
-    batches = Minibatches(estimator, points, workload.batch_size)
-    return engine.build(batches, estimator.init(params), list(range(n_models)), BLOCK)
-
-
 def least(workload: Workload, split: data.Split, stack: Engine) -> tuple[int, int]:
     """Operations of a step's products, and bytes that it has to move."""
     n_models = len(stack.seeds)
@@ -83,7 +69,9 @@ def least(workload: Workload, split: data.Split, stack: Engine) -> tuple[int, in
 def step_times(stack: Engine, device: torch.device) -> dict[str, Any]:
     """Microseconds of a step, from whole blocks with the wait for their end."""
     blocks = itertools.count()
-    times = [1e6 * seconds / BLOCK for seconds in timed(lambda: stack.train_block(next(blocks)), device)]
+    times = [
+        1e6 * seconds / suite.BLOCK for seconds in timed(lambda: stack.train_block(next(blocks)), device)
+    ]
     return {"median_us": statistics.median(times), "low_us": min(times), "high_us": max(times)}
 
 

@@ -8,11 +8,12 @@ wrong variants that it must reject.
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from aevb import trees
+from aevb import data, trees
 from aevb.models import Params
 from aevb.optimisers import Optimiser
 
@@ -61,6 +62,15 @@ def equal(a: Any, b: Any) -> bool:
 def assert_close(a: Any, b: Any, rtol: float, atol: float) -> None:
     """Two trees agree, leaf by leaf."""
     torch.testing.assert_close(trees.leaves(a), trees.leaves(b), rtol=rtol, atol=atol, equal_nan=True)
+
+
+def two_kinds(n_train: int = 64) -> data.Split:
+    """Made-up digits of 16 pixels, of two kinds, so that there is something to learn; 32 of them to test."""
+    rng = np.random.default_rng(0)
+    kinds = rng.random((2, 16))
+    levels = kinds[rng.integers(2, size=n_train + 32)] * 200 + rng.random((n_train + 32, 16)) * 55
+    images = levels.astype(np.uint8)
+    return data.make_split("digits", images[:n_train], images[n_train:], 255.0, (4, 4))
 
 
 def scramble(params: Params, scale: float = 1.0, seed: int = 0) -> Params:

@@ -13,16 +13,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pytest
 import torch
 
-from aevb import data, store, training
+from aevb import store, training
 from aevb.experiments import Cell
 from aevb.schedule import BLOCK
 from aevb.store import Record, RunStore
 from aevb.training import Member, Trainer
-from helpers import rejects
+from helpers import rejects, two_kinds
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["pytest", "aevb.training", "aevb.estimators.aevb"])
@@ -36,14 +35,6 @@ Spoil = Callable[[Record], Record]  # what a wrong variant resumes from, instead
 
 
 # ------------------------------------------------------------------------------------------ what a child does
-
-
-def digits() -> data.Split:
-    """Made-up digits of 16 pixels, of two kinds."""
-    rng = np.random.default_rng(0)
-    kinds = rng.random((2, 16))
-    images = (kinds[rng.integers(2, size=96)] * 200 + rng.random((96, 16)) * 55).astype(np.uint8)
-    return data.make_split("digits", images[:64], images[64:], 255.0, (4, 4))
 
 
 def cell(estimator: str) -> Cell:
@@ -70,7 +61,9 @@ def train(root: Path, estimator: str, samples: int, spoil: Spoil | None = None) 
             file.write(f"{os.getpid()}\n")
 
     RunStore.load_checkpoint = load  # type: ignore[method-assign]
-    Trainer(cell(estimator), digits(), torch.device("cpu"), root).train(MEMBERS, samples, SNAPSHOTS, report)
+    Trainer(cell(estimator), two_kinds(), torch.device("cpu"), root).train(
+        MEMBERS, samples, SNAPSHOTS, report
+    )
 
 
 def signatures(root: Path) -> Path:

@@ -12,7 +12,8 @@ from aevb.__main__ import main
 from aevb.experiments import Job, canonical
 from aevb.interrupts import Interrupted
 from aevb.store import RunStore
-from test_training import ONE, TWO, assert_same_run, split, trainer
+from helpers import two_kinds
+from test_training import ONE, TWO, assert_same_run, trainer
 
 
 @pytest.fixture
@@ -151,7 +152,7 @@ def test_a_stopped_job_ends_with_the_status_of_its_signal_and_one_line(monkeypat
 
 def test_sigterm_to_the_training_command_saves_and_leaves_with_its_status(tmp_path):
     points, step_sizes = tmp_path / "digits.npz", tmp_path / "step_sizes.csv"
-    data.save(split(), points)
+    data.save(two_kinds(), points)
     step_sizes.write_text("step_size,chosen\n0.1,True\n")
     cell = trainer(tmp_path).cell
     job = canonical(Job(cell=cell, seeds=(0,), samples=100_000_000))

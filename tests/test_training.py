@@ -7,24 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from aevb import data, engine, training, trees
+from aevb import engine, training, trees
 from aevb.engine import Engine
 from aevb.experiments import Cell
 from aevb.schedule import report_points
 from aevb.store import Record
 from aevb.training import Member, Run, Trainer
-from helpers import CPU, CUDA, equal, rejects
+from helpers import CPU, CUDA, equal, rejects, two_kinds
 
 ONE, TWO = Member(0, 0.1), Member(1, 0.05)
-
-
-def split(n_train: int = 64) -> data.Split:
-    """Two kinds of images, so that there is something to learn."""
-    rng = np.random.default_rng(0)
-    kinds = rng.random((2, 16))
-    levels = kinds[rng.integers(2, size=n_train + 32)] * 200 + rng.random((n_train + 32, 16)) * 55
-    images = levels.astype(np.uint8)
-    return data.make_split("digits", images[:n_train], images[n_train:], 255.0, (4, 4))
 
 
 def trainer(root, estimator="aevb", n_train=64, device=CPU, **changes) -> Trainer:
@@ -36,7 +27,7 @@ def trainer(root, estimator="aevb", n_train=64, device=CPU, **changes) -> Traine
         "train_points": n_train,
         "settings": {},
     }
-    return Trainer(Cell(**(identity | rest | changes)), split(n_train), device, root)
+    return Trainer(Cell(**(identity | rest | changes)), two_kinds(n_train), device, root)
 
 
 def rows(run: Run) -> list[dict]:
@@ -255,6 +246,14 @@ def test_training_what_is_trained_changes_nothing(tmp_path):
     assert {path: path.read_bytes() for path in first.store.folder.iterdir()} == files
 
 
+def test_a_run_that_has_arrived_prepares_no_engine(tmp_path, monkeypatch):
+    first = trainer(tmp_path).train([ONE], 20_000)[0]
+    monkeypatch.delattr(engine, "build")
+    assert_same_run(first, trainer(tmp_path).train([ONE], 20_000)[0])
+    with pytest.raises(AttributeError):
+        trainer(tmp_path).train([ONE], 30_000)
+
+
 # ---------------------------------------------------------------------------------------------------- stacks
 
 
@@ -318,7 +317,7 @@ def test_two_step_sizes_of_one_seed_see_the_same_noise_and_start(tmp_path):
 def test_minibatches_are_drawn_with_replacement_from_the_training_points_only(tmp_path, monkeypatch):
     streams, _ = recorded(monkeypatch, tmp_path, [ONE])
     batches = streams[0]["x"].reshape(100, 100, 16)
-    train = {tuple(row) for row in (torch.from_numpy(split().train) / 255.0).tolist()}
+    train = {tuple(row) for row in (torch.from_numpy(two_kinds().train) / 255.0).tolist()}
     seen = [tuple(row) for row in batches.reshape(-1, 16).tolist()]
     assert set(seen) == train
     assert any(len({tuple(row) for row in batch.tolist()}) < 60 for batch in batches)

@@ -7,7 +7,7 @@ import torch
 from aevb import engine, estimators, hmc, models, processor, trees
 from aevb.bounds import to_unit
 from aevb.data import Split
-from aevb.engine import Minibatches
+from aevb.engine import Engine, Minibatches
 from aevb.models import Weights
 from aevb.optimisers import adagrad
 from aevb.streams import stream
@@ -24,14 +24,20 @@ def prepare(workload: Workload, split: Split) -> Run:
     return _sampler(workload, split) if workload.task == "hmc" else _trainer(workload, split)
 
 
-def _trainer(workload: Workload, split: Split) -> Run:
+def stack(workload: Workload, split: Split, n_models: int, device: torch.device) -> Engine:
+    """The engine that trains n_models seeds of the workload side by side."""
     sizes = (split.train.shape[1], workload.n_hidden, workload.n_latent)
     model = models.build(*sizes, workload.log_var_floor)
-    optimiser = adagrad(torch.tensor([STEP_SIZE]))
+    optimiser = adagrad(torch.full((n_models,), STEP_SIZE, device=device))
     estimator = estimators.load(workload.estimator)(model, optimiser, len(split.train))
-    batches = Minibatches(estimator, to_unit(torch.from_numpy(split.train), split.scale), workload.batch_size)
-    state = estimator.init(trees.stack([model.init(stream(CPU, 0, "weights"))]))
-    trainer = engine.build(batches, state, [0], BLOCK)
+    points = to_unit(torch.from_numpy(split.train).to(device), split.scale)
+    params = trees.stack([model.init(stream(device, seed, "weights")) for seed in range(n_models)])
+    batches = Minibatches(estimator, points, workload.batch_size)
+    return engine.build(batches, estimator.init(params), list(range(n_models)), BLOCK)
+
+
+def _trainer(workload: Workload, split: Split) -> Run:
+    trainer = stack(workload, split, 1, CPU)
     return _in_blocks(lambda n: trainer.train_block(n).bound.item() / BLOCK, BLOCK)
 
 

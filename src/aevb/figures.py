@@ -5,6 +5,7 @@ point, higher is better. A curve stops where one of its seeds diverged, and the 
 """
 
 from collections.abc import Callable
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 
 from aevb import UserError
 from aevb.curves import CURVE, DATASETS, METHOD_NAMES, figure2_curves, figure3_curves, over_seeds
+from aevb.files import replace
 
 STYLE = "aevb.paper"  # paper.mplstyle beside this file
 DATASET_NAMES = {"mnist": "MNIST", "frey": "Frey Face", "digits": "digits"}
@@ -135,7 +137,8 @@ def save(figure: Figure, stem: Path | str) -> None:
     undated = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
     with style.context(STYLE):
         for suffix, metadata in undated.items():
-            figure.savefig(f"{stem}.{suffix}", metadata=metadata)
+            save_as = partial(figure.savefig, format=suffix, metadata=metadata)
+            replace(Path(f"{stem}.{suffix}"), save_as)
 
 
 def _rows(ours: pd.DataFrame, by: str) -> dict[str, list[int]]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from aevb import trees
 from aevb.recording import record
 
 INITIAL_STEP = 0.1
@@ -174,5 +175,4 @@ def _draw_stacked(generators: list[torch.Generator], shape: tuple[int, ...]) -> 
         0.8 + 0.4 * torch.rand(shape[:-1], generator=generator, device=generator.device)
         for generator in generators
     ]
-    stacked = Noise(torch.stack([one.momentum for one in noise]), torch.stack([one.u for one in noise]))
-    return stacked, torch.stack(jitter)
+    return trees.stack(noise), torch.stack(jitter)

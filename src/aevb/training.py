@@ -20,7 +20,7 @@ import torch
 from aevb import engine, estimators, interrupts, models, trees
 from aevb.bounds import mean_elbo, to_unit
 from aevb.data import Split
-from aevb.engine import Minibatches
+from aevb.engine import Engine, Minibatches
 from aevb.experiments import Cell
 from aevb.interrupts import Interrupted
 from aevb.models import Model
@@ -176,10 +176,16 @@ class _Stack:
         self.step_samples = self.rows * self.estimator.evaluations
         self.block_steps = max(1, BLOCK // self.step_samples)
         self.samples = samples
-        batches = Minibatches(self.estimator, to_unit(self.train_points, trainer.data.scale), self.rows)
-        state = trees.concatenate([run.state for run in runs])
-        self.engine = engine.build(batches, state, [run.member.seed for run in runs], self.block_steps)
-        self.has_bound = bool(state.params.phi)
+        self.state = trees.concatenate([run.state for run in runs])
+        self.has_bound = bool(self.state.params.phi)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Made when there is a block to train: runs that have arrived wait for none."""
+        points = to_unit(self.train_points, self.trainer.data.scale)
+        seeds = [run.member.seed for run in self.runs]
+        batches = Minibatches(self.estimator, points, self.rows)
+        return engine.build(batches, self.state, seeds, self.block_steps)
 
     def advance(
         self, progress: Callable[[list[Trace]], None], stopped: Callable[[], int | None]
@@ -189,8 +195,10 @@ class _Stack:
         if step:  # points that a run to a smaller budget stepped over: their weights are the present ones
             self._keep(self._kept(self._due(step)))
         while step * self.step_samples < self.samples and not self._all_diverged():
+            prepared = self.engine  # before the clock starts
             started = time.monotonic()
-            infos = self.engine.train_block(step // self.block_steps)
+            infos = prepared.train_block(step // self.block_steps)
+            self.state = prepared.state
             step += self.block_steps
             self._record_block(step, infos, time.monotonic() - started)
             due = self._due(step)
@@ -204,7 +212,7 @@ class _Stack:
                 saved = time.monotonic()
             if stop:
                 raise Interrupted(stop)
-        return [run._replace(state=trees.take(self.engine.state, m)) for m, run in enumerate(self.runs)]
+        return [run._replace(state=trees.take(self.state, m)) for m, run in enumerate(self.runs)]
 
     def _all_diverged(self) -> bool:
         return all(run.trace.diverged_at is not None for run in self.runs)
@@ -254,7 +262,7 @@ class _Stack:
 
     def _bounds(self) -> dict[str, list[float]]:
         """The paper's training bound (running mean since the last report), and fresh ones on both splits."""
-        data, params = self.trainer.data, self.engine.state.params
+        data, params = self.trainer.data, self.state.params
         result = {"train_running": [run.trace.bound_sum / run.trace.bound_steps for run in self.runs]}
         points = {"train": self.train_points[: self.trainer.cell.train_points], "test": self.test_points}
         for split in self.trainer.evaluated:
@@ -266,7 +274,7 @@ class _Stack:
         return result
 
     def _finite(self, m: int, bounds: dict[str, list[float]]) -> bool:
-        weights = trees.leaves(self.engine.state.params).values()
+        weights = trees.leaves(self.state.params).values()
         return all(bool(torch.isfinite(w[m]).all()) for w in weights) and all(
             math.isfinite(values[m]) for values in bounds.values()
         )
@@ -274,10 +282,10 @@ class _Stack:
     def _weights(self, m: int) -> Record:
         run = self.runs[m]
         meta = {"samples": run.trace.samples, "seconds": run.trace.seconds, "member": list(run.member)}
-        return Record(trees.leaves(trees.take(self.engine.state.params, m)), meta)
+        return Record(trees.leaves(trees.take(self.state.params, m)), meta)
 
     def _checkpoint(self) -> None:
         stack = [list(run.member) for run in self.runs]
         for m, run in enumerate(self.runs):
             run.trace.stack = stack
-            run.store.save_checkpoint(Record(trees.leaves(trees.take(self.engine.state, m)), vars(run.trace)))
+            run.store.save_checkpoint(Record(trees.leaves(trees.take(self.state, m)), vars(run.trace)))
