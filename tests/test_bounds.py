@@ -6,7 +6,7 @@ import torch
 from aevb import bounds, trees
 from aevb.bounds import mean_elbo, to_unit
 from helpers import SDS, generator, rejects
-from ppca import PPCA
+from aevb.ppca import PPCA
 
 pytestmark = pytest.mark.usefixtures("double")
 

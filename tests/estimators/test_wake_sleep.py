@@ -18,7 +18,7 @@ from helpers import (
     scramble,
     with_prior,
 )
-from ppca import PPCA
+from aevb.ppca import PPCA
 
 pytestmark = pytest.mark.usefixtures("double")
 

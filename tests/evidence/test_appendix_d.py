@@ -11,7 +11,7 @@ from aevb import UserError, hmc, trees
 from aevb.evidence import Evidence, appendix_d
 from aevb.models import BernoulliModel
 from helpers import SDS, assert_mean, generator, randn, rejects, scramble
-from ppca import PPCA
+from aevb.ppca import PPCA
 
 pytestmark = pytest.mark.usefixtures("double")
 
