@@ -39,6 +39,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/evidence.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/certify.smk"
 include: "workflow/rules/benchmark.smk"
 
 

@@ -5,8 +5,8 @@ import torch
 
 from aevb import bounds, trees
 from aevb.bounds import mean_elbo, to_unit
-from helpers import SDS, generator, rejects
 from aevb.ppca import PPCA
+from helpers import SDS, generator, rejects
 
 pytestmark = pytest.mark.usefixtures("double")
 

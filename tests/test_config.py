@@ -59,6 +59,8 @@ def test_the_protocol_is_accepted():
         ("step_size.surprise", 1),
         ("estimators.aevb.surprise", 1),
         ("evidence.surprise", 1),
+        ("evidence.settings.annealed.surprise", 1),
+        ("certification.surprise", 1),
         ("figures.figure2.mnist.surprise", 1),
         ("scales.smoke.surprise", 1),
         ("figures.figure6", {}),
@@ -76,6 +78,7 @@ def test_an_unknown_key_is_refused_by_its_full_name(key, value):
     "key",
     [
         *["scale", "datasets", "device", "models", "training", "step_size", "estimators", "evidence"],
+        *["certification", "evidence.settings", "scales.paper.certification_points"],
         *["figures", "scales", "training.batch_size", "scales.paper.seeds", "figures.figure2.mnist.n_latent"],
         *["estimators.aevb.settings", "models.mnist.decoder", "models.frey.log_var_floor"],
     ],
@@ -107,10 +110,21 @@ def test_a_missing_key_is_refused_by_name(key):
         ("figures.figure2.mnist.n_latent", []),
         ("figures.figure2.mnist.n_latent", 5),
         ("estimators.aevb.settings", {"n_samples": "one"}),
-        ("evidence.acceptance", 1.0),
-        ("evidence.acceptance", 0.0),
-        ("evidence.samples", 9),
-        ("evidence.warm_up", 49),
+        ("evidence.settings.appendix_d_robust.acceptance", 1.0),
+        ("evidence.settings.appendix_d_robust.acceptance", 0.0),
+        ("evidence.settings.appendix_d_paper.draws", 9),
+        ("evidence.settings.appendix_d_paper.warm_up", 49),
+        ("evidence.settings.annealed.chains", 1),
+        ("evidence.settings.annealed.temperatures", 1),
+        ("evidence.settings.quadrature.tolerance", 0.0),
+        ("evidence.settings.importance", {"temperatures": 100}),  # no argument of importance.evidence()
+        ("evidence.settings.harmonic_mean", {"draws": 100}),
+        ("evidence.along_training", ["harmonic_mean"]),
+        ("evidence.at_the_end", ["annealed", "annealed"]),
+        ("certification.estimators", ["harmonic_mean"]),
+        ("certification.n_latent", []),
+        ("certification.temperatures", 1),
+        ("scales.smoke.certification_points", 1),
         ("step_size.seed", -1),
         ("scales.smoke.samples", 1e6),
         ("scales.smoke.seeds", True),  # YAML's yes, no, on and off
@@ -157,7 +171,12 @@ def test_what_a_chosen_dataset_or_figure_needs_and_lacks_is_refused_by_name(key)
 SIZES = [
     *["training.batch_size", "training.train_points", "figures.figure2.mnist.n_hidden"],
     *["scales.smoke.seeds", "scales.smoke.evidence_points", "scales.smoke.evidence_every"],
-    *["evidence.leapfrogs", "estimators.mcem.search_points", "step_size.n_latent.mnist"],
+    *[
+        "evidence.settings.annealed.leapfrogs",
+        "certification.n_features",
+        "estimators.mcem.search_points",
+        "step_size.n_latent.mnist",
+    ],
 ]
 
 
@@ -347,7 +366,7 @@ def test_whatever_the_budgets_going_back_to_the_smaller_scale_trains_nothing(one
         kept = {*large.job(cell).snapshots, large.job(cell).samples}
         assert small.job(cell).samples in kept
         if cell in small.cells("figure3"):
-            assert set(small.evidence_job(cell).samples) <= kept
+            assert asked(small.evidence_job(cell)) <= kept
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -373,12 +392,31 @@ def test_only_cells_of_figure3_keep_every_snapshot():
 # ------------------------------------------------------------------------------------------------- evidence
 
 
+def asked(job):
+    return {samples for task in job.tasks for samples in task.samples}
+
+
+def test_an_estimator_of_the_evidence_is_left_out_where_n_z_is_too_large_for_it():
+    configuration = parsed("laptop")
+    for cell in configuration.evidence_cells():
+        names = {task.name for task in configuration.evidence_job(cell).tasks}
+        assert ("appendix_d_robust" in names) == (cell.n_latent < 5)
+        assert {"elbo", "importance", "annealed"} <= names
+        certified = configuration.certification_job(cell).settings
+        assert ("quadrature" in certified) == (cell.n_latent < 4)
+        assert certified["annealed"]["temperatures"] == RAW["certification"]["temperatures"]
+    assert [job.n_latent for job in configuration.exact_jobs()] == RAW["certification"]["n_latent"]
+
+
 @given(every=st.integers(1, 60))
 def test_the_evidence_counts_back_from_the_last_report_point(every):
     raw = changed("scales.paper.evidence_every", every) | {"scale": "paper"}
     configuration = config.parse(raw)
     cell = configuration.cells("figure3")[0]
-    points = configuration.evidence_job(cell).samples
+    tasks = {task.name: task.samples for task in configuration.evidence_job(cell).tasks}
+    points = tasks["appendix_d_robust"]
+    assert tasks["appendix_d_paper"] == points
+    assert tasks["annealed"] == points[-1:]
     everything = snapshot_points(configuration.job(cell).samples)
     assert points[-1] == configuration.job(cell).samples
     assert points == tuple(p for i, p in enumerate(everything) if (len(everything) - 1 - i) % every == 0)
@@ -387,9 +425,12 @@ def test_the_evidence_counts_back_from_the_last_report_point(every):
 @pytest.mark.parametrize("scale", SCALES)
 def test_the_evidence_is_asked_only_where_weights_are_kept(scale):
     configuration = parsed(scale)
-    for cell in configuration.cells("figure3"):
+    assert {cell.path for cell in configuration.evidence_cells()} == {
+        cell.path for figure in ("figure2", "figure3") for cell in configuration.cells(figure)
+    }
+    for cell in configuration.evidence_cells():
         job = configuration.evidence_job(cell)
-        assert set(job.samples) <= {*configuration.job(cell).snapshots}
+        assert asked(job) <= {*configuration.job(cell).snapshots}
         assert job.seeds == configuration.seeds
         assert job.points == RAW["scales"][scale]["evidence_points"]
 

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from aevb import UserError
-from aevb.curves import CURVE, figure2_curves, figure3_curves, over_seeds, select
+from aevb.curves import CURVE, figure2_curves, figure3_curves, figure3_differences, over_seeds, select
 from aevb.experiments import Cell
 
 BOUND = {
@@ -30,8 +30,9 @@ EVIDENCE = {
     "seed": 0,
     "split": "test",
     "samples": 100,
-    "evidence_estimator": "appendix_d_paper",
+    "evidence_estimator": "appendix_d_robust",
     "log_likelihood": -140.0,
+    "std_error": 0.03,
     "std_error_points": 0.5,
 }
 
@@ -91,19 +92,27 @@ def test_figure2_shows_the_papers_definition_of_the_training_curve_and_no_mcem()
     assert shown == {-1.0: "train", -3.0: "test", -7.0: "test"}
 
 
-def test_figure3_keeps_the_papers_evidence_estimator_and_its_error():
+def test_figure3_keeps_the_certified_estimator_and_its_error():
     shown = figure3_curves(frame(EVIDENCE, {}, {"evidence_estimator": "annealed"}))
     assert len(shown) == 1
     assert shown["error"].item() == pytest.approx(1.96 * 0.5)
 
 
-def test_figure3_without_the_papers_evidence_estimator():
+def test_figure3_without_the_certified_estimator():
     only = frame(EVIDENCE, {"evidence_estimator": "annealed"})
     assert len(figure3_curves(only)) == 1
-    with pytest.raises(UserError, match="appendix_d_paper"):
+    with pytest.raises(UserError, match="appendix_d_robust"):
         figure3_curves(
             frame(EVIDENCE, {"evidence_estimator": "annealed"}, {"evidence_estimator": "importance"})
         )
+
+
+def test_what_the_papers_estimator_would_have_reported_is_a_paired_difference():
+    paper = {"evidence_estimator": "appendix_d_paper", "log_likelihood": -139.5, "std_error": 0.04}
+    shown = figure3_differences(frame(EVIDENCE, {}, paper, paper | {"samples": 200}))
+    assert shown["samples"].tolist() == [100]
+    assert shown["nats"].item() == pytest.approx(0.5)
+    assert shown["error"].item() == pytest.approx(1.96 * 0.05)
 
 
 def test_interval_over_seeds_is_the_t_interval_of_scipy():

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from aevb.experiments import Cell, EvidenceJob, Job, Search, canonical
+from aevb.experiments import (
+    Cell,
+    CertificationJob,
+    EvidenceJob,
+    EvidenceTask,
+    ExactJob,
+    Job,
+    Search,
+    canonical,
+)
 
 SIZES = st.integers(1, 10**6)
 CELLS = st.builds(
@@ -38,7 +47,7 @@ CELL = Cell(
     train_points=1500,
     settings={"n_samples": 1},
 )
-EVIDENCE = {"points": 10, "draws": 50, "leapfrogs": 4, "acceptance": 0.9, "warm_up": 300}
+TASK = EvidenceTask(name="elbo", settings={"draws": 100}, samples=(10_000, 100_000))
 
 
 @given(CELLS)
@@ -54,7 +63,9 @@ def test_text_and_cell_are_the_same_experiment(cell):
     [
         Job(cell=CELL, seeds=(0, 1), samples=20_000, snapshots=(10_000, 20_000)),
         Search(cell=CELL, candidates=(0.01, 0.1), seed=1000, samples=100_000),
-        EvidenceJob(cell=CELL, seeds=(0,), samples=(100_000,), **EVIDENCE),
+        EvidenceJob(cell=CELL, seeds=(0,), points=100, tasks=(TASK,)),
+        CertificationJob(cell=CELL, seed=0, samples=100_000, points=100, settings={"elbo": TASK.settings}),
+        ExactJob(n_latent=2, n_features=50, points=100, settings={"elbo": TASK.settings}),
     ],
 )
 def test_text_and_job_are_the_same_job(job):

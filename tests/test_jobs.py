@@ -14,8 +14,17 @@ import pytest
 
 from aevb import UserError, data, jobs, provenance, store
 from aevb.__main__ import main
-from aevb.experiments import Cell, EvidenceJob, Job, Search, canonical
-from aevb.jobs import collect, compute, draw
+from aevb.experiments import (
+    Cell,
+    CertificationJob,
+    EvidenceJob,
+    EvidenceTask,
+    ExactJob,
+    Job,
+    Search,
+    canonical,
+)
+from aevb.jobs import certify, collect, compute, draw, evidence
 
 CELL = Cell(
     dataset="digits",
@@ -32,7 +41,14 @@ CELL = Cell(
 MCEM = CELL.model_copy(update={"estimator": "mcem", "settings": {}})
 JOB = Job(cell=CELL, seeds=(0, 1), samples=20_000, snapshots=(10_000, 20_000))
 HOPELESS = 1e30  # a step size whose first step overflows
-EVIDENCE = {"points": 5, "draws": 10, "leapfrogs": 4, "acceptance": 0.9, "warm_up": 50}
+SETTINGS = {
+    "appendix_d_robust": {"draws": 40, "leapfrogs": 4, "acceptance": 0.9, "warm_up": 60},
+    "appendix_d_paper": {"draws": 10, "leapfrogs": 4, "acceptance": 0.9, "warm_up": 60},
+    "elbo": {"draws": 10},
+    "importance": {"draws": 100},
+    "annealed": {"temperatures": 20, "chains": 2, "leapfrogs": 2},
+    "quadrature": {"tolerance": 1e-3},
+}
 WHERE = {"device": "cpu", "threads": 1}
 
 
@@ -271,16 +287,27 @@ def test_a_run_whose_seeds_all_diverge_ends_as_diverged(points, tmp_path):
 # -------------------------------------------------------------------------------------------------- evidence
 
 
+def evidence_job(samples, points=5):
+    """The estimators that `samples` names, each at the points of the training that it gives."""
+    tasks = [EvidenceTask(name=name, settings=SETTINGS[name], samples=at) for name, at in samples.items()]
+    return EvidenceJob(cell=CELL, seeds=JOB.seeds, points=points, tasks=tuple(tasks))
+
+
 def test_the_evidence_has_a_row_for_every_snapshot_seed_and_split(runs, points, tmp_path):
-    job = EvidenceJob(cell=CELL, seeds=JOB.seeds, samples=JOB.snapshots, **EVIDENCE)
+    job = evidence_job({"appendix_d_robust": JOB.snapshots, "elbo": JOB.snapshots[-1:]})
     cells = [runs / f"seed{seed}/cell.json" for seed in JOB.seeds]
-    compute.evidence(job, points, cells, tmp_path / "evidence.csv", **WHERE)
-    table = pd.read_csv(tmp_path / "evidence.csv")
+    evidence.evidence(job, points, cells, tmp_path / "evidence.csv", **WHERE)
+    everything = pd.read_csv(tmp_path / "evidence.csv")
+    table = everything[everything["evidence_estimator"] == "appendix_d_robust"]
     key = ["samples", "seed", "split"]
     assert set(table[key].itertuples(index=False, name=None)) == {
         (samples, seed, split) for samples in JOB.snapshots for seed in (0, 1) for split in ("train", "test")
     }
     assert len(table) == 8
+    bound = everything[everything["evidence_estimator"] == "elbo"].set_index(["seed", "split"])["lower_bound"]
+    assert len(bound) == 4
+    last = table[table["samples"] == JOB.snapshots[-1]].set_index(["seed", "split"])["log_likelihood"]
+    assert (last - bound > -0.5).all()
     assert {"log_likelihood", "std_error", "std_error_points", "evidence_estimator"} <= set(table.columns)
     assert table["log_likelihood"].between(-100, 0).all()
 
@@ -288,20 +315,37 @@ def test_the_evidence_has_a_row_for_every_snapshot_seed_and_split(runs, points, 
 def test_the_evidence_of_diverged_runs_is_refused_point_by_point(points, tmp_path):
     # a value that cannot be had is an empty cell with its count of refused points, not an error or a mean
     runs = trained(JOB, points, tmp_path, HOPELESS)
-    job = EvidenceJob(cell=CELL, seeds=JOB.seeds, samples=JOB.snapshots[1:], **EVIDENCE)
+    job = evidence_job(dict.fromkeys(SETTINGS, JOB.snapshots[1:]))
     cells = [runs / f"seed{seed}/cell.json" for seed in JOB.seeds]
-    compute.evidence(job, points, cells, tmp_path / "evidence.csv", **WHERE)
+    evidence.evidence(job, points, cells, tmp_path / "evidence.csv", **WHERE)
     table = pd.read_csv(tmp_path / "evidence.csv")
-    assert len(table) == 4
+    assert len(table) == 4 * len(SETTINGS)
     assert table["log_likelihood"].isna().all()
-    assert (table["n_refused"] == EVIDENCE["points"]).all()
+    assert (table["n_refused"] == job.points).all()
+    assert table["refusal"].str.startswith("5 of 5 points: ").all()
 
 
 def test_evidence_where_no_weights_were_kept_says_what_to_do(points, runs, tmp_path):
-    job = EvidenceJob(cell=CELL, seeds=JOB.seeds, samples=(100_000,), **EVIDENCE)
+    job = evidence_job({"elbo": (100_000,)})
     cells = [runs / f"seed{seed}/cell.json" for seed in JOB.seeds]
     with pytest.raises(UserError, match="kept no weights at 100000 samples"):
-        compute.evidence(job, points, cells, tmp_path / "evidence.csv", **WHERE)
+        evidence.evidence(job, points, cells, tmp_path / "evidence.csv", **WHERE)
+
+
+def test_certification_holds_every_estimator_against_what_is_exact(points, runs, tmp_path):
+    exact = ExactJob(n_latent=2, n_features=6, points=20, settings=SETTINGS)
+    certify.certify_exact(exact, tmp_path / "exact.csv", **WHERE)
+    job = CertificationJob(cell=CELL, seed=0, samples=20_000, points=10, settings=SETTINGS)
+    certify.certify_cell(job, points, runs / "seed0/cell.json", tmp_path / "cell.csv", **WHERE)
+    certify.certification([tmp_path / "exact.csv", tmp_path / "cell.csv"], tmp_path / "certification.csv")
+    table = pd.read_csv(tmp_path / "certification.csv").set_index(["reference", "evidence_estimator"])
+    known = table.loc[["exact", "quadrature"]]
+    assert {*known.loc["exact"].index} == {*SETTINGS}
+    assert {*SETTINGS} - {"quadrature"} <= {*known.loc["quadrature"].index}
+    assert known["verdict"].notna().all()
+    assert known.loc[("exact", "quadrature"), "verdict"] == "accurate"
+    draw.certification_figure(tmp_path / "certification.csv", tmp_path / "forest")
+    files_with(tmp_path / "forest")
 
 
 # ------------------------------------------------------------------------------------- collecting and drawing
@@ -425,7 +469,7 @@ def test_figures_2_and_3_show_only_the_cells_they_are_given(tmp_path):
         CELL.identity
         | {"n_latent": n_latent, "seed": 0, "split": split, "samples": samples, "bound": -30.0}
         | {"seconds": 1.0, "log_likelihood": -30.0, "std_error_points": 0.1}
-        | {"evidence_estimator": "appendix_d_paper"}
+        | {"std_error": 0.1, "evidence_estimator": "appendix_d_robust"}
         for n_latent in (2, 7)
         for split in ("train_running", "train", "test")
         for samples in (10_000, 20_000)

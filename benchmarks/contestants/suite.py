@@ -1,6 +1,7 @@
 """This project: the engine that trains a cell, with one seed, and the HMC of its evidence."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
@@ -8,6 +9,7 @@ from aevb import engine, estimators, hmc, models, processor, trees
 from aevb.bounds import to_unit
 from aevb.data import Split
 from aevb.engine import Engine, Minibatches
+from aevb.evidence.recorded import recorded
 from aevb.models import Weights
 from aevb.optimisers import adagrad
 from aevb.streams import stream
@@ -17,6 +19,11 @@ from workloads import STEP_SIZE, Workload, hmc_decoder
 BLOCK = 100  # steps that share one random stream, as in training: 10 000 samples
 TRANSITIONS = 10  # of HMC that share one
 CPU = torch.device("cpu")
+
+
+class Moved(NamedTuple):
+    point: hmc.Point
+    acceptance: torch.Tensor
 
 
 def prepare(workload: Workload, split: Split) -> Run:
@@ -52,16 +59,18 @@ def _sampler(workload: Workload, split: Split) -> Run:
     def log_prob(z: torch.Tensor) -> torch.Tensor:
         return model.log_joint(theta, x, z.unsqueeze(1)).squeeze(1)
 
+    def move(point: hmc.Point, noise: hmc.Noise) -> Moved:
+        return Moved(*hmc.transition(log_prob, point, noise, step_size, workload.n_leapfrog))
+
     point = hmc.at(log_prob, torch.zeros(1, *shape))
-    move = hmc.recorded_transition(log_prob, point, workload.n_leapfrog)
+    replay = recorded(move, point, trees.stack([hmc.draw_noise(stream(CPU, 0, "example"), shape)]))
 
     def block(n: int) -> float:
         nonlocal point
         generator = stream(CPU, 0, "noise", n)
         accepted = []
         for _ in range(TRANSITIONS):
-            noise = trees.stack([hmc.draw_noise(generator, shape)])
-            point, acceptance = move(point, noise, step_size)
+            point, acceptance = replay(point, trees.stack([hmc.draw_noise(generator, shape)]))
             accepted.append(acceptance.mean())
         return torch.stack(accepted).mean().item()
 

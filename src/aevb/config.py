@@ -1,97 +1,42 @@
 """config.yaml, checked: from the protocol to the cells that each figure needs and how far they are trained."""
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import ValidationError, field_validator, model_validator
 
 from aevb import UserError, provenance
-from aevb.experiments import Cell, Dataset, EvidenceJob, Job, Positive, Search, Strict
-from aevb.schedule import BLOCK, PREFERRED, report_points, snapshot_points
+from aevb.experiments import (
+    EVIDENCE,
+    Cell,
+    CertificationJob,
+    Dataset,
+    EvidenceJob,
+    EvidenceTask,
+    ExactJob,
+    Job,
+    Search,
+    Strict,
+)
+from aevb.protocol import (
+    AtLeastOne,
+    CertificationConfig,
+    EstimatorConfig,
+    EvidenceConfig,
+    Figure,
+    GridConfig,
+    ModelConfig,
+    ScaleConfig,
+    StepSizeConfig,
+    TrainingConfig,
+    Unique,
+)
+from aevb.schedule import snapshot_points
 
 NVIDIA_DRIVER = Path("/proc/driver/nvidia")
-APPENDIX_D_LATENT = 4  # the paper uses the estimator "with less than 5 latent dimensions"
 TRAIN_SIZES = {"mnist": 50_000, "frey": 1_600, "digits": 1_500}
-
-Figure = Literal["figure2", "figure3", "figure4", "figure5"]
-
-
-def _report_point(value: float) -> float:
-    if not math.isfinite(value) or value not in report_points(int(value)):
-        raise ValueError(
-            f"{value:g} is not a report point: take one of {{{', '.join(f'{p:g}' for p in PREFERRED)}}} x 10^k, "
-            f"rounded to multiples of {BLOCK:g}"
-        )
-    return value
-
-
-def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    if len(set(values)) < len(values):
-        raise ValueError(f"{list(values)} names something twice")
-    return values
-
-
-Count = Annotated[int, Field(ge=0, strict=True)]
-Unique = AfterValidator(_unique)
-AtLeastOne = Field(min_length=1)
-Budget = Annotated[float, AfterValidator(_report_point)]
-
-
-class ModelConfig(Strict):
-    decoder: Literal["bernoulli", "gaussian"]
-    log_var_floor: float | None = None
-
-    @model_validator(mode="after")
-    def _floor_belongs_to_gaussian(self) -> "ModelConfig":
-        if (self.decoder == "gaussian") != (self.log_var_floor is not None):
-            raise ValueError("log_var_floor is needed by a gaussian decoder, and only by it")
-        return self
-
-
-class TrainingConfig(Strict):
-    batch_size: Positive
-    train_points: Positive
-
-
-class StepSizeConfig(Strict):
-    candidates: Annotated[tuple[Annotated[float, Field(gt=0)], ...], AtLeastOne, Unique]
-    seed: Count
-    n_latent: dict[Dataset, Positive]
-
-
-class EstimatorConfig(Strict):
-    warm_up: Count
-    search_samples: Budget
-    search_points: Positive | None = None
-    settings: dict[str, int | float]
-
-
-class EvidenceConfig(Strict):
-    samples: Annotated[int, Field(ge=10)]
-    leapfrogs: Positive
-    acceptance: Annotated[float, Field(gt=0, lt=1)]
-    warm_up: Annotated[int, Field(ge=50)]
-
-
-class GridConfig(Strict):
-    estimators: Annotated[tuple[str, ...], AtLeastOne, Unique]
-    n_hidden: Positive
-    n_latent: Annotated[tuple[Positive, ...], AtLeastOne, Unique]
-    n_train: Annotated[tuple[Positive, ...], AtLeastOne, Unique] | None = None
-
-
-class ScaleConfig(Strict):
-    seeds: Positive
-    samples: dict[Figure, Budget | dict[Dataset, Budget]]
-    evidence_points: Positive
-    evidence_every: Positive
-
-    def budget(self, figure: Figure, dataset: Dataset) -> int:
-        samples = self.samples[figure]
-        return int(samples[dataset] if isinstance(samples, dict) else samples)
 
 
 class Config(Strict):
@@ -105,6 +50,7 @@ class Config(Strict):
     step_size: StepSizeConfig
     estimators: dict[str, EstimatorConfig]
     evidence: EvidenceConfig
+    certification: CertificationConfig
     figures: dict[Figure, dict[Dataset, GridConfig]]
     scales: dict[str, ScaleConfig]
 
@@ -122,12 +68,32 @@ class Config(Strict):
         files = provenance.estimators()
         for name, estimator in self.estimators.items():
             _require(name in files, f"estimators: there is no file for '{name}' among {', '.join(files)}")
-            unknown = ", ".join(set(estimator.settings) - provenance.settings_of(name))
+            unknown = ", ".join(
+                set(estimator.settings) - provenance.settings_of(f"estimators/{name}", "build")
+            )
             _require(not unknown, f"estimators.{name}.settings: build() of {name}.py takes no {unknown}")
+        self._check_evidence()
         for figure in get_args(Figure):
             for dataset, grid in self.figures.get(figure, {}).items():
                 self._check_grid(figure, dataset, grid)
         return self
+
+    def _check_evidence(self) -> None:
+        for name in self.evidence.settings:
+            known = ", ".join(EVIDENCE)
+            _require(name in EVIDENCE, f"evidence.settings: '{name}' is not one of {known}")
+            module, function, _ = EVIDENCE[name]
+            takes = provenance.settings_of(f"evidence/{module}", function)
+            unknown = ", ".join(set(self.evidence.of(name)) - takes)
+            _require(not unknown, f"evidence.settings.{name}: {function}() of {module}.py takes no {unknown}")
+        named = {
+            "evidence.along_training": self.evidence.along_training,
+            "evidence.at_the_end": self.evidence.at_the_end,
+            "certification.estimators": self.certification.estimators,
+        }
+        for where, names in named.items():
+            missing = ", ".join(set(names) - set(self.evidence.settings))
+            _require(not missing, f"{where}: no entry under evidence.settings for {missing}")
 
     def _check_grid(self, figure: Figure, dataset: Dataset, grid: GridConfig) -> None:
         where = f"figures.{figure}.{dataset}"
@@ -137,8 +103,10 @@ class Config(Strict):
         for n_train in grid.n_train or ():
             _require(n_train <= size, f"{where}: n_train {n_train} exceeds the {size} points of {dataset}")
         if figure == "figure3":
-            most = f"Appendix D takes at most {APPENDIX_D_LATENT} latent dimensions"
-            _require(max(grid.n_latent) <= APPENDIX_D_LATENT, f"{where}.n_latent: {most}")
+            for name in self.evidence.along_training:
+                limit = EVIDENCE[name][2]
+                most = f"{name} takes at most {limit} latent dimensions"
+                _require(max(grid.n_latent) <= limit, f"{where}.n_latent: {most}")
         if figure == "figure4":
             _require(grid.n_latent == (2,), f"{where}.n_latent: a manifold needs [2]")
             _require(len(grid.estimators) == 1, f"{where}.estimators: one manifold is drawn, so name one")
@@ -234,18 +202,54 @@ class Config(Strict):
             samples=int(estimator.search_samples),
         )
 
+    def evidence_cells(self) -> list[Cell]:
+        """The cells whose log p(x) is estimated: those of Figures 2 and 3."""
+        wanted = [*self.cells("figure2"), *self.cells("figure3")]
+        return [cell for cell in self.all_cells() if cell in wanted]
+
     def evidence_job(self, cell: Cell) -> EvidenceJob:
         job = self.job(cell)
-        return EvidenceJob(
+        along = snapshot_points(job.samples)[:: -self.budget.evidence_every][::-1]
+        followed = self.evidence.along_training if cell in self.cells("figure3") else ()
+        names = dict.fromkeys((*followed, *self.evidence.at_the_end))
+        tasks = [
+            EvidenceTask(
+                name=name,
+                settings=self.evidence.of(name),
+                samples=along if name in followed else (job.samples,),
+            )
+            for name in names
+            if cell.n_latent <= EVIDENCE[name][2]
+        ]
+        return EvidenceJob(cell=cell, seeds=job.seeds, points=self.budget.evidence_points, tasks=tuple(tasks))
+
+    def certification_job(self, cell: Cell) -> CertificationJob:
+        """The estimators of log p(x) on the final weights of a cell's first seed."""
+        return CertificationJob(
             cell=cell,
-            seeds=job.seeds,
-            samples=snapshot_points(job.samples)[:: -self.budget.evidence_every][::-1],
-            points=self.budget.evidence_points,
-            draws=self.evidence.samples,
-            leapfrogs=self.evidence.leapfrogs,
-            acceptance=self.evidence.acceptance,
-            warm_up=self.evidence.warm_up,
+            seed=0,
+            samples=self.job(cell).samples,
+            points=self.budget.certification_points,
+            settings=self._certified(cell.n_latent),
         )
+
+    def exact_jobs(self) -> list[ExactJob]:
+        return [
+            ExactJob(
+                n_latent=n_latent,
+                n_features=self.certification.n_features,
+                points=self.budget.certification_points,
+                settings=self._certified(n_latent),
+            )
+            for n_latent in self.certification.n_latent
+        ]
+
+    def _certified(self, n_latent: int) -> dict[str, dict[str, int | float]]:
+        names = [name for name in self.certification.estimators if n_latent <= EVIDENCE[name][2]]
+        settings = {name: self.evidence.of(name) for name in names}
+        if "annealed" in settings:
+            settings["annealed"] |= {"temperatures": self.certification.temperatures}
+        return settings
 
 
 def parse(raw: dict[str, Any]) -> Config:

@@ -5,9 +5,20 @@ reads this module for every command, so it imports no torch.
 """
 
 import json
+import math
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+# Estimators of log p(x): the function, below aevb.evidence, and the largest N_z that it takes
+EVIDENCE: dict[str, tuple[str, str, float]] = {
+    "appendix_d_robust": ("appendix_d", "evidence", 4),
+    "appendix_d_paper": ("appendix_d", "evidence_paper", 4),
+    "elbo": ("importance", "elbo", math.inf),
+    "importance": ("importance", "evidence", math.inf),
+    "annealed": ("annealed", "evidence", math.inf),
+    "quadrature": ("quadrature", "evidence", 3),
+}
 
 Dataset = Literal["mnist", "frey", "digits"]
 Positive = Annotated[int, Field(gt=0, strict=True)]
@@ -68,17 +79,40 @@ class Search(Strict):
     samples: Positive
 
 
+class EvidenceTask(Strict):
+    """One estimator of log p(x), with its settings, at some points of a cell's training."""
+
+    name: str
+    settings: dict[str, int | float]
+    samples: tuple[int, ...]
+
+
 class EvidenceJob(Strict):
-    """The marginal likelihood of a cell's snapshots by Appendix D."""
+    """The marginal likelihood of a cell's snapshots on the first `points` training and test points."""
 
     cell: Cell
     seeds: tuple[int, ...]
-    samples: tuple[int, ...]
     points: Positive
-    draws: Positive
-    leapfrogs: Positive
-    acceptance: float
-    warm_up: Positive
+    tasks: tuple[EvidenceTask, ...]
+
+
+class CertificationJob(Strict):
+    """Estimators of log p(x) against what is known to be right, on held-out points of one trained model."""
+
+    cell: Cell
+    seed: int
+    samples: Positive
+    points: Positive
+    settings: dict[str, dict[str, int | float]]
+
+
+class ExactJob(Strict):
+    """Estimators of log p(x) against the exact value of probabilistic PCA."""
+
+    n_latent: Positive
+    n_features: Positive
+    points: Positive
+    settings: dict[str, dict[str, int | float]]
 
 
 def canonical(model: BaseModel) -> str:

@@ -19,7 +19,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from aevb import UserError
-from aevb.curves import CURVE, DATASETS, METHOD_NAMES, figure2_curves, figure3_curves, over_seeds
+from aevb.curves import (
+    CURVE,
+    DATASETS,
+    METHOD_NAMES,
+    figure2_curves,
+    figure3_curves,
+    figure3_differences,
+    over_seeds,
+)
 from aevb.files import replace
 
 STYLE = "aevb.paper"  # paper.mplstyle beside this file
@@ -99,37 +107,51 @@ def figure3(marginal: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     +-1.96 standard errors over data points. A panel shows the paper's window, except that it ends where ours end (or
     at twice the paper's first point, unless ours would then fill less than a fifth of it) and that it grows down
     and up as in `figure2`. A panel in which none of the paper's points is left says where they begin.
+    Below each stands what the paper's estimator would have reported less the certified value that is drawn above.
     Raises UserError when no run belongs to the figure.
     """
     ours = over_seeds(figure3_curves(marginal))
+    differences = over_seeds(figure3_differences(marginal))
     paper = paper[(paper["figure"] == 3) & paper["dataset"].isin(ours["dataset"])]
     colours = _colours(ours, paper)
     rows = _rows(ours, "n_train")
     n_columns = max(map(len, rows.values()))
     with style.context(STYLE):
-        figure = Figure(figsize=(3.4 * n_columns + 1.5, 2.9 * len(rows)), layout="constrained")
-        grid = figure.add_gridspec(len(rows), n_columns + 1, width_ratios=[3.4] * n_columns + [1.5])
+        figure = Figure(figsize=(3.4 * n_columns + 1.5, 4.3 * len(rows)), layout="constrained")
+        heights = [2.9, 1.4] * len(rows)
+        grid = figure.add_gridspec(
+            len(heights), n_columns + 1, width_ratios=[3.4] * n_columns + [1.5], height_ratios=heights
+        )
         for row, (dataset, panels) in enumerate(rows.items()):
             for column, n_train in enumerate(panels):
-                axes = figure.add_subplot(grid[row, column])
+                axes = figure.add_subplot(grid[2 * row, column])
                 theirs = _panel(paper, dataset, n_train=n_train)
                 mine = _panel(ours, dataset, n_train=n_train)
                 window = _figure3_window(dataset, n_train, mine, theirs)
-                _curves(axes, _in_millions(theirs), _in_millions(mine), colours, window)
+                _curves(axes, _in_millions(theirs), _in_millions(mine), colours, window, "without a value")
                 axes.set(xlim=(window.left / 1e6, window.right / 1e6), ylim=window[2:])
-                axes.set_xlabel("# Training samples evaluated (millions)")
                 axes.xaxis.set_major_locator(MaxNLocator(7))
                 title = rf"$N_{{\mathrm{{train}}}} = {n_train}$"
                 axes.set_title(
                     title if dataset == "mnist" else f"{DATASET_NAMES.get(dataset, dataset)}, {title}"
                 )
-                if column == 0:
-                    axes.set_ylabel("Marginal log-likelihood")
                 if len(theirs) and theirs["samples"].min() > window.right:
                     begin = f"the paper's curves begin at {theirs['samples'].min() / 1e6:.2g} million"
                     axes.text(0.98, 0.97, begin, transform=axes.transAxes, ha="right", va="top", fontsize=6)
+                below = figure.add_subplot(grid[2 * row + 1, column], sharex=axes)
+                _differences(below, _in_millions(_panel(differences, dataset, n_train=n_train)), colours)
+                below.set_xlabel("# Training samples evaluated (millions)")
+                if column == 0:
+                    axes.set_ylabel("Marginal log-likelihood")
+                    below.set_ylabel("paper's estimator\n- certified")
         _legend(figure.add_subplot(grid[0, -1]), colours, with_paper=len(paper) > 0)
     return figure
+
+
+def _differences(axes: Axes, curves: pd.DataFrame, colours: dict[str, str]) -> None:
+    axes.axhline(0, color="black", linewidth=0.5)
+    for (method, split), curve in curves.groupby(["method", "split"]):
+        _our_curve(axes, curve, LINE_STYLES[str(split)], colours[str(method)])
 
 
 def save(figure: Figure, stem: Path | str) -> None:
@@ -212,9 +234,17 @@ def _colours(ours: pd.DataFrame, paper: pd.DataFrame) -> dict[str, str]:
 
 
 def _curves(
-    axes: Axes, theirs: pd.DataFrame, ours: pd.DataFrame, colours: dict[str, str], window: Window
+    axes: Axes,
+    theirs: pd.DataFrame,
+    ours: pd.DataFrame,
+    colours: dict[str, str],
+    window: Window,
+    lost: str = "diverged",
 ) -> None:
-    """Draw one panel: the paper's curves thin and pale, ours in front with their intervals."""
+    """Draw one panel: the paper's curves thin and pale, ours in front with their intervals.
+
+    lost: what is said of seeds that have no value at their last point.
+    """
     for (method, split), curve in theirs.groupby(["method", "split"]):
         line: dict[str, Any] = {"linestyle": LINE_STYLES[str(split)], "color": colours[str(method)]}
         axes.plot(curve["samples"], curve["nats"], **line, **PAPER_LINE)
@@ -222,7 +252,7 @@ def _curves(
         _our_curve(axes, curve, LINE_STYLES[str(split)], colours[str(method)])
     stopped = ours[ours["n_diverged"] > 0].drop_duplicates("method")
     notes = [
-        f"{METHOD_NAMES.get(method, method)}: {diverged} of {seeds} seeds diverged"
+        f"{METHOD_NAMES.get(method, method)}: {diverged} of {seeds} seeds {lost}"
         for method, diverged, seeds in zip(
             stopped["method"], stopped["n_diverged"], stopped["n_seeds"], strict=True
         )

@@ -12,11 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from aevb import trees
-from aevb.recording import record
-
 INITIAL_STEP = 0.1
-ADAPTED_SHARE = 0.8  # of the warm-up; the rest is run at the frozen step size and discarded
 
 LogProb = Callable[[Tensor], Tensor]
 
@@ -85,28 +81,6 @@ def transition(
     return moved, acceptance
 
 
-def recorded_transition(
-    log_prob: LogProb, start: Point, n_steps: int
-) -> Callable[[Point, Noise, Tensor], tuple[Point, Tensor]]:
-    """`transition` for chains like `start`, as (point, noise, step_size) -> (point, acceptance), recorded once.
-
-    The densities on the way, which nothing reads, are then not computed.
-    """
-
-    def flat(*inputs: Tensor) -> list[Tensor]:
-        point, acceptance = transition(log_prob, Point(*inputs[:3]), Noise(*inputs[3:5]), inputs[5], n_steps)
-        return [*point, acceptance]
-
-    example_noise = Noise(torch.zeros_like(start.z), torch.zeros_like(start.log_prob))
-    program = record(flat, [*start, *example_noise, torch.full_like(start.log_prob, INITIAL_STEP)])
-
-    def run(point: Point, noise: Noise, step_size: Tensor) -> tuple[Point, Tensor]:
-        *moved, acceptance = program(*point, *noise, step_size)
-        return Point(*moved), acceptance
-
-    return run
-
-
 class DualAveraging(NamedTuple):
     """Step-size adaptation of Hoffman & Gelman (2014, eq. 6), one per chain; every field has shape (...)."""
 
@@ -131,48 +105,3 @@ def adapt(state: DualAveraging, acceptance: Tensor, target: float = 0.9) -> Dual
     log_step = state.mu - t.sqrt() / gamma * error
     averaged = state.log_step_averaged + t**-kappa * (log_step - state.log_step_averaged)
     return DualAveraging(log_step, averaged, error, state.mu, t)
-
-
-def sample(
-    log_prob: LogProb,
-    start: Tensor,
-    generators: list[torch.Generator],
-    n_samples: int,
-    n_leapfrog: int,
-    target: float = 0.9,
-    warm_up: int = 300,
-) -> tuple[Tensor, Tensor]:
-    """Posterior draws of M x B chains whose step sizes were adapted per chain and then frozen.
-
-    start: (M, B, N_z); generators: one per model. The step size is adapted during the first four fifths of
-    the warm-up, frozen at its average, and the rest is discarded; every transition jitters it by U(.8, 1.2)
-    lest a trajectory close on itself. Returns draws (n_samples, M, B, N_z) and the mean acceptance
-    probability (M, B) of the kept transitions.
-    """
-    point = at(log_prob, start)
-    move = recorded_transition(log_prob, point, n_leapfrog)
-    adaptation = dual_averaging(torch.full_like(point.log_prob, INITIAL_STEP))
-    step_size = adaptation.log_step.exp()
-    acceptance = torch.zeros_like(point.log_prob, dtype=torch.float64)
-    draws = []
-    for n in range(warm_up + n_samples):
-        noise, jitter = _draw_stacked(generators, tuple(start.shape[1:]))
-        point, probability = move(point, noise, step_size * jitter)
-        if n < ADAPTED_SHARE * warm_up:
-            adaptation = adapt(adaptation, probability, target)
-            step_size = adaptation.log_step.exp()
-        else:
-            step_size = adaptation.log_step_averaged.exp()
-        if n >= warm_up:
-            acceptance += probability / n_samples
-            draws.append(point.z)
-    return torch.stack(draws), acceptance
-
-
-def _draw_stacked(generators: list[torch.Generator], shape: tuple[int, ...]) -> tuple[Noise, Tensor]:
-    noise = [draw_noise(generator, shape) for generator in generators]
-    jitter = [
-        0.8 + 0.4 * torch.rand(shape[:-1], generator=generator, device=generator.device)
-        for generator in generators
-    ]
-    return trees.stack(noise), torch.stack(jitter)

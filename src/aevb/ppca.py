@@ -17,6 +17,8 @@ from aevb.models import Model, Params, Weights, affine
 
 @dataclass(frozen=True)
 class PPCA(Model):
+    """A model whose evidence, posterior and bound are known in closed form."""
+
     noise_log_var: float = math.log(0.3)
 
     likelihood = Gaussian
@@ -58,6 +60,15 @@ class PPCA(Model):
         precision = torch.eye(self.n_latent) + w @ w.T / math.exp(self.noise_log_var)
         mean = (x[0] - b) @ w.T @ torch.linalg.inv(precision) / math.exp(self.noise_log_var)
         return MultivariateNormal(mean, precision_matrix=precision)
+
+    def best_encoder(self, theta: Weights) -> Weights:
+        """phi of the highest ELBO for one model: the posterior's mean, its precision's inverse diagonal."""
+        w, b = theta["w_h"][0], theta["b_h"][0]
+        variance = math.exp(self.noise_log_var)
+        precision = torch.eye(self.n_latent, dtype=w.dtype) + w @ w.T / variance
+        w_mu = w.T @ torch.linalg.inv(precision) / variance
+        log_var = -precision.diagonal().log().unsqueeze(0)
+        return {"w_mu": w_mu[None], "b_mu": -(b @ w_mu)[None], "b_log_var": log_var[None]}
 
     def exact_elbo(self, params: Params, x: Tensor) -> Tensor:
         """The ELBO in closed form, written out with the trace of the second moments: (M, B, D) -> (M, B)."""

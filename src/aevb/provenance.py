@@ -9,9 +9,12 @@ import hashlib
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-# modules that move bytes about without deciding a number; the data's content is in every run's address by its digest
+# modules that move bytes without deciding a number; the data's content is in every run's address by its digest
 PLUMBING = frozenset(
-    {"__init__", "config", "data", "download", "experiments", "files", "interrupts", "provenance", "store"}
+    [
+        *["__init__", "config", "data", "download", "experiments", "files", "interrupts", "protocol"],
+        *["provenance", "store"],
+    ]
 )
 
 
@@ -40,11 +43,11 @@ def estimators() -> list[str]:
     return sorted(path.stem for path in (PACKAGE / "estimators").glob("[a-z]*.py"))
 
 
-def settings_of(estimator: str) -> set[str]:
-    """The names of the settings that the estimator's `build` takes: its arguments that have a default."""
-    tree = ast.parse(_file(f"estimators/{estimator}").read_text(encoding="utf-8"))
-    build = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "build")
-    named = build.args.args[len(build.args.args) - len(build.args.defaults) :] + build.args.kwonlyargs
+def settings_of(module: str, function: str) -> set[str]:
+    """The names of the settings that a module's function takes: its arguments that have a default."""
+    tree = ast.parse(_file(module).read_text(encoding="utf-8"))
+    found = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function)
+    named = found.args.args[len(found.args.args) - len(found.args.defaults) :] + found.args.kwonlyargs
     return {argument.arg for argument in named}
 
 

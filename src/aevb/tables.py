@@ -1,5 +1,6 @@
 """The tables of results: ours beside the paper's, step sizes, costs; and their Markdown and HTML."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,13 +12,20 @@ import pandas as pd
 from pandas.api.types import is_float_dtype
 
 from aevb import UserError
-from aevb.curves import CURVE, METHOD_NAMES, figure2_curves, figure3_curves, over_seeds
+from aevb.curves import CERTIFIED, CURVE, METHOD_NAMES, figure2_curves, figure3_curves, over_seeds
+from aevb.experiments import Cell
 
 COMPARISON = ["figure", *CURVE, "samples", "paper", "ours", "ci_low", "ci_high", "difference"]
 COSTS = [
     *["dataset", "estimator", "n_hidden", "n_latent", "n_train", "seed", "samples", "seconds"],
     *["samples_per_second", "device", "threads", "diverged"],
 ]
+SIDE_BY_SIDE = {  # columns of bound_and_likelihood.csv: which estimator's, and which of its values
+    "bound": ("elbo", "lower_bound"),
+    "importance": ("importance", "lower_bound"),
+    "annealed": ("annealed", "lower_bound"),
+    "appendix_d": (CERTIFIED, "log_likelihood"),
+}
 COUNTS = {"samples", "n_train", "n_points"}  # shown with thousands separators
 
 
@@ -38,6 +46,37 @@ def paper_comparison(bounds: pd.DataFrame, marginal: pd.DataFrame, paper: pd.Dat
             rows.append(mine.assign(figure=figure, paper=theirs, difference=mine["nats"] - theirs))
     table = pd.concat(rows).rename(columns={"nats": "ours", "low": "ci_low", "high": "ci_high"})
     return table[COMPARISON].reset_index(drop=True)
+
+
+def bound_and_likelihood(marginal: pd.DataFrame) -> pd.DataFrame:
+    """Bound and log p(x) side by side on the same points, one row per run and split at the end of its training.
+
+    bound is the ELBO; importance and annealed are lower bounds in expectation, appendix_d (N_z < 5) the certified
+    value. log_likelihood is the certified value where there is one and the highest lower bound otherwise, as
+    log_likelihood_from says; gap is log_likelihood - bound, what the encoder costs, and gap_error its Monte Carlo
+    standard error.
+    """
+    keys = [*Cell.IDENTITY, "seed", "split"]
+    last = marginal[marginal["samples"] == marginal.groupby(keys)["samples"].transform("max")]
+    rows = []
+    for identity, run in last.groupby(keys, sort=False):
+        by_estimator = {str(row["evidence_estimator"]): row for _, row in run.iterrows()}
+        value = {name: _value_of(by_estimator, *SIDE_BY_SIDE[name]) for name in SIDE_BY_SIDE}
+        lower = max(("importance", "annealed"), key=lambda name: np.nan_to_num(value[name], nan=-np.inf))
+        source = "appendix_d" if np.isfinite(value["appendix_d"]) else lower
+        errors = [_value_of(by_estimator, SIDE_BY_SIDE[name][0], "std_error") for name in ("bound", source)]
+        rows.append(
+            dict(zip(keys, identity, strict=True))
+            | {"samples": run["samples"].iloc[0], "n_points": run["n_points"].iloc[0]}
+            | value
+            | {"log_likelihood": value[source], "log_likelihood_from": source}
+            | {"gap": value[source] - value["bound"], "gap_error": math.hypot(*errors)}
+        )
+    return pd.DataFrame(rows)
+
+
+def _value_of(rows: dict[str, pd.Series], estimator: str, column: str) -> float:
+    return float(rows[estimator][column]) if estimator in rows else math.nan
 
 
 def interpolate(curve: pd.DataFrame, samples: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from aevb.distributions import Gaussian
 from aevb.estimators import aevb, gradient
 from aevb.estimators.aevb import elbo
 from aevb.models import BernoulliModel, GaussianModel, Params
+from aevb.ppca import PPCA
 from helpers import (
     assert_close,
     assert_mean,
@@ -19,7 +20,6 @@ from helpers import (
     scramble,
     with_prior,
 )
-from aevb.ppca import PPCA
 
 pytestmark = pytest.mark.usefixtures("double")
 

@@ -7,6 +7,7 @@ from aevb import hmc, trees
 from aevb.estimators import mcem
 from aevb.models import BernoulliModel, Params
 from aevb.optimisers import Optimiser, adagrad
+from aevb.ppca import PPCA
 from helpers import (
     assert_close,
     assert_mean,
@@ -19,7 +20,6 @@ from helpers import (
     scramble,
     with_prior,
 )
-from aevb.ppca import PPCA
 
 pytestmark = pytest.mark.usefixtures("double")
 

@@ -7,6 +7,7 @@ from aevb import trees
 from aevb.estimators import aevb, wake_sleep
 from aevb.estimators.wake_sleep import Noise, dream
 from aevb.models import BernoulliModel, GaussianModel, Params
+from aevb.ppca import PPCA
 from helpers import (
     assert_close,
     assert_mean,
@@ -18,7 +19,6 @@ from helpers import (
     scramble,
     with_prior,
 )
-from aevb.ppca import PPCA
 
 pytestmark = pytest.mark.usefixtures("double")
 

@@ -17,7 +17,22 @@ rule benchmark:
     input:
         "results/tables/benchmark.csv",
         "results/tables/benchmark_stacks.csv",
+        "results/tables/benchmark_evidence.csv",
     localrule: True
+
+
+rule benchmark_evidence:
+    input:
+        points="results/data/mnist.npz",
+        program=str(BENCHMARKS / "evidence.py"),
+        code=[*BENCHMARK_CODE, *sources(*EVIDENCE_MODULES)],
+    output:
+        "results/tables/benchmark_evidence.csv",
+    log:
+        "results/logs/benchmark_evidence.log",
+    threads: workflow.cores
+    shell:
+        "python {input.program:q} --points results/data --table {output} --threads {threads} 2> {log}"
 
 
 rule benchmark_stacks:

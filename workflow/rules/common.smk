@@ -1,11 +1,12 @@
 # Names that several stages share: cells by their folder, and the code each stage depends on.
-from aevb.experiments import canonical
+from aevb.experiments import EVIDENCE as ESTIMATORS, canonical
 from aevb.provenance import PACKAGE, sources
 
 CELLS = {cell.path: cell for cell in EXPERIMENTS.all_cells()}
 SEARCHES = {
     search.cell.path: search for search in map(EXPERIMENTS.search, CELLS.values())
 }
+EVIDENCE_MODULES = sorted({f"evidence/{module}" for module, _, _ in ESTIMATORS.values()})
 STORE = "results/.cells"
 GPU = int(EXPERIMENTS.uses_gpu())
 
@@ -31,6 +32,10 @@ def step_size_of(wildcards):
 
 def training_code(wildcards):
     return sources("training", "processor", f"estimators/{wildcards.estimator}")
+
+
+def evidence_code():
+    return sources("processor", "streams", *EVIDENCE_MODULES)
 
 
 def runs(cells, file):

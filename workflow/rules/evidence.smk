@@ -1,4 +1,4 @@
-# Appendix D: the marginal likelihood along training.
+# log p(x): along training for Figure 3, at its end for Figures 2 and 3, by every estimator.
 
 
 rule evidence:
@@ -8,7 +8,7 @@ rule evidence:
             f"results/runs/{{dataset}}/{{estimator}}/{{sizes}}/seed{seed}/cell.json"
             for seed in EXPERIMENTS.seeds
         ],
-        code=sources("evidence/appendix_d", "processor", "streams"),
+        code=evidence_code(),
     output:
         "results/runs/{dataset}/{estimator}/{sizes}/evidence.csv",
     log:

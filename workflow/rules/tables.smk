@@ -1,10 +1,10 @@
 # The numbers: one tidy table per question, and its page in the report.
-EVIDENCE = per_cell(EXPERIMENTS.cells("figure3"), "evidence.csv")
+EVIDENCE = per_cell(EXPERIMENTS.evidence_cells(), "evidence.csv")
 MARGINAL = ["results/tables/marginal_likelihood.csv"] if EVIDENCE else []
 REPORTED = [
     "paper_comparison",
     "final_bounds",
-    *(["marginal_likelihood"] if EVIDENCE else []),
+    *(["marginal_likelihood", "bound_and_likelihood"] if EVIDENCE else []),
     "step_sizes",
     "costs",
     "provenance",
@@ -50,6 +50,19 @@ rule marginal_likelihood:
     localrule: True
     shell:
         "python -m aevb concatenate --inputs {input} --output {output} 2> {log}"
+
+
+rule bound_and_likelihood:
+    input:
+        marginal=MARGINAL,
+        code=sources("tables"),
+    output:
+        "results/tables/bound_and_likelihood.csv",
+    log:
+        "results/logs/tables/bound_and_likelihood.log",
+    localrule: True
+    shell:
+        "python -m aevb bound-and-likelihood --marginal {input.marginal} --output {output} 2> {log}"
 
 
 rule step_sizes:

@@ -5,6 +5,7 @@ its expectation lies: `lower` (Jensen: a mean of p(x, z)/q(z)), `upper` (a mean 
 """
 
 import math
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -21,6 +22,9 @@ class Refusal(IntEnum):
     HEAVY_TAIL = 3
     UNMIXED = 4
     UNCONVERGED = 5
+    BOUND = 6
+    NO_ENCODER = 7
+    SPREAD = 8
 
 
 REASONS = {
@@ -29,6 +33,9 @@ REASONS = {
     Refusal.HEAVY_TAIL: "Pareto k-hat above 0.7: the weights may have no finite variance",
     Refusal.UNMIXED: "split R-hat above 1.1: the chains disagree",
     Refusal.UNCONVERGED: "halving the grid's spacing still changes the integral",
+    Refusal.BOUND: "a bound, and no estimate",
+    Refusal.NO_ENCODER: "the method has no encoder",
+    Refusal.SPREAD: "the chains' log weights spread by more than a nat: a bound, and no estimate",
 }
 
 
@@ -60,6 +67,13 @@ class Evidence(NamedTuple):
     def log_prob(self) -> Tensor:
         """The estimates that are to be trusted, NaN in place of the others."""
         return self.estimate.masked_fill(self.refused, torch.nan)
+
+    @classmethod
+    def refuse(cls, n_models: int, x: Tensor, refusal: Refusal) -> "Evidence":
+        """No estimate for any of the points x (B, D)."""
+        unknown = torch.full((n_models, len(x)), torch.nan, dtype=torch.float64, device=x.device)
+        fields = dict.fromkeys(cls._fields, unknown)
+        return cls(**(fields | {"refusal": torch.full_like(unknown, refusal)}))
 
     def summary(self, m: int, direction: str) -> dict[str, Any]:
         """Model m over its B points, the columns of marginal_likelihood.csv.
@@ -93,3 +107,9 @@ class Evidence(NamedTuple):
         n = self.refusal.shape[1]
         pairs = zip(codes.tolist(), counts.tolist(), strict=True)
         return "; ".join(f"{count} of {n} points: {REASONS[Refusal(code)]}" for code, count in pairs if code)
+
+
+def in_chunks(x: Tensor, size: int, estimate: Callable[[Tensor], Evidence]) -> Evidence:
+    """`estimate` of `size` points x (B, D) at a time, which bounds its memory."""
+    parts = [estimate(some) for some in x.split(max(1, size))]
+    return Evidence(*(torch.cat(field, 1) for field in zip(*parts, strict=True)))

@@ -50,6 +50,11 @@ def paper_comparison(
     write_table(output, frame)
 
 
+def bound_and_likelihood(marginal: Path, output: Path) -> None:
+    """ELBO and log p(x) of every run side by side."""
+    write_table(output, tables.bound_and_likelihood(pd.read_csv(marginal)))
+
+
 def html(inputs: list[Path], outputs: list[Path]) -> None:
     """The report's pages, one for each table."""
     for table, output in zip(inputs, outputs, strict=True):

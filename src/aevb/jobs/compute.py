@@ -1,9 +1,8 @@
-"""Jobs that compute: data, step sizes, training, evidence. Files in, files out."""
+"""Jobs that compute: data, step sizes, training. Files in, files out."""
 
 import importlib.metadata
 import json
 import platform
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,10 @@ import pandas as pd
 import torch
 
 import aevb
-from aevb import data, models, processor, store
-from aevb.bounds import to_unit
-from aevb.evidence import appendix_d
-from aevb.experiments import EvidenceJob, Job, Search
+from aevb import data, processor, store
+from aevb.experiments import Job, Search
 from aevb.files import write_table, write_text
 from aevb.progress import Progress
-from aevb.streams import stream
 from aevb.training import Member, Run, Trainer
 
 CURVE_COLUMNS = ["samples", "split", "bound", "seconds"]
@@ -76,7 +72,7 @@ def train(
     progress = Progress(job.cell.path, job.samples)
     for run in trainer.train(members, job.samples, job.snapshots, progress):
         folder = output / f"seed{run.member.seed}"
-        weights = _kept_weights(run.store, job.samples)
+        weights = kept_weights(run.store, job.samples)
         rows = [row for row in run.trace.rows if row["samples"] <= weights.meta["samples"]]
         curve = pd.DataFrame(rows, columns=CURVE_COLUMNS)
         write_table(folder / "curve.csv", curve)
@@ -117,62 +113,6 @@ def versions() -> dict[str, str]:
     }
 
 
-def evidence(
-    job: EvidenceJob, points: Path, runs: list[Path], output: Path, device: str, threads: int
-) -> None:
-    """The marginal likelihood along a cell's training (Fig. 3); runs: cell.json of each seed."""
-    where = choose_device(device, threads)
-    split = data.load(points)
-    folders = [store.RunStore(Path(json.loads(path.read_text())["store"])) for path in runs]
-    rows = []
-    seen: set[int] = set()
-    for samples in job.samples:
-        weights = [_kept_weights(folder, samples) for folder in folders]
-        # large EM steps cross several report points at once; their weights are evaluated once
-        if weights[0].meta["samples"] not in seen:
-            seen.add(weights[0].meta["samples"])
-            rows += _evidence_rows(job, split, weights, where)
-    write_table(output, pd.DataFrame(rows))
-
-
-def _kept_weights(run: store.RunStore, samples: int) -> store.Record:
-    weights = run.load_weights(samples)
-    if weights is None:
-        raise aevb.UserError(
-            f"{run.folder} kept no weights at {samples:g} samples: it was first trained for another figure or "
-            "scale. Move the folder away to train this run anew."
-        )
-    return weights
-
-
-def _evidence_rows(
-    job: EvidenceJob, split: data.Split, weights: list[store.Record], device: torch.device
-) -> list[dict[str, Any]]:
-    model = models.build(split.train.shape[1], **job.cell.model_sizes)
-    params = models.stack_weights([record.tensors for record in weights], device)
-    rows = []
-    for name, points in (("train", split.train[: job.cell.n_train]), ("test", split.test)):
-        x = to_unit(torch.from_numpy(points[: job.points]).to(device), split.scale)
-        samples = weights[0].meta["samples"]
-        generators = [stream(device, seed, f"evidence-{name}", samples) for seed in job.seeds]
-        estimate = appendix_d.evidence(
-            model, params, x, generators, job.draws, job.leapfrogs, job.acceptance, job.warm_up
-        )
-        for m, (seed, record) in enumerate(zip(job.seeds, weights, strict=True)):
-            summary = estimate.summary(m)
-            rows.append(
-                job.cell.identity
-                | {"seed": seed, "split": name, "samples": samples, "seconds": record.meta["seconds"]}
-                | {"evidence_estimator": "appendix_d_paper"}
-                | summary
-            )
-        print(
-            f"{samples} {name} {[round(row['log_likelihood'], 2) for row in rows[-len(weights) :]]}",
-            file=sys.stderr,
-        )
-    return rows
-
-
 def choose_device(name: str, threads: int) -> torch.device:
     """The device a job computes on; `threads` are those of a CPU.
 
@@ -182,3 +122,17 @@ def choose_device(name: str, threads: int) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise aevb.UserError("device: cuda was asked for, and torch sees no GPU. Use device: auto or cpu.")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def kept_weights(run: store.RunStore, samples: int) -> store.Record:
+    """The weights that a run kept at that point of its training.
+
+    Raises UserError when it kept none.
+    """
+    weights = run.load_weights(samples)
+    if weights is None:
+        raise aevb.UserError(
+            f"{run.folder} kept no weights at {samples:g} samples: it was first trained for another figure or "
+            "scale. Move the folder away to train this run anew."
+        )
+    return weights

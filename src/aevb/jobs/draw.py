@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from aevb import data, figures, galleries, generation, models, store
+from aevb import data, figures, forest, galleries, generation, models, store
 from aevb.curves import select
 from aevb.experiments import Cell
 from aevb.streams import stream
@@ -45,3 +45,7 @@ def figure5(weights: list[Path], points: list[Path], cells: list[Cell], output: 
         means = generation.random_samples(model, theta, 100, stream(CPU, 0, "figure5"))
         samples[cell.dataset, cell.n_latent] = means.reshape(100, *split.image_shape)
     figures.save(galleries.figure5(samples), output)
+
+
+def certification_figure(certification: Path, output: Path) -> None:
+    figures.save(forest.certification(pd.read_csv(certification)), output)

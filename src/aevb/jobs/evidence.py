@@ -1,0 +1,87 @@
+"""Jobs that estimate log p(x) of trained models. Files in, files out."""
+
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from aevb import data, models, store
+from aevb.bounds import to_unit
+from aevb.evidence import Evidence
+from aevb.experiments import EVIDENCE, EvidenceJob, EvidenceTask
+from aevb.files import write_table
+from aevb.jobs.compute import choose_device, kept_weights
+from aevb.models import Model
+from aevb.streams import stream
+
+
+def evidence(
+    job: EvidenceJob, points: Path, runs: list[Path], output: Path, device: str, threads: int
+) -> None:
+    """Every estimator of log p(x) that the job names, at its points of the training; runs: cell.json of each seed."""
+    where = choose_device(device, threads)
+    split = data.load(points)
+    folders = [store.RunStore(Path(json.loads(path.read_text())["store"])) for path in runs]
+    model = models.build(split.train.shape[1], **job.cell.model_sizes)
+    rows = []
+    for task in job.tasks:
+        seen: set[int] = set()
+        for samples in task.samples:
+            weights = [kept_weights(folder, samples) for folder in folders]
+            # large EM steps cross several report points at once; their weights are evaluated once
+            if weights[0].meta["samples"] not in seen:
+                seen.add(weights[0].meta["samples"])
+                rows += _rows(job, task, model, split, weights, where)
+    write_table(output, pd.DataFrame(rows))
+
+
+def _rows(
+    job: EvidenceJob,
+    task: EvidenceTask,
+    model: Model,
+    split: data.Split,
+    weights: list[store.Record],
+    device: torch.device,
+) -> list[dict[str, Any]]:
+    """One estimator at one point of the training: a row for each split and seed."""
+    params = models.stack_weights([record.tensors for record in weights], device)
+    samples = weights[0].meta["samples"]
+    rows = []
+    for name, levels in (("train", split.train[: job.cell.n_train]), ("test", split.test)):
+        x = to_unit(torch.from_numpy(levels[: job.points]).to(device), split.scale)
+        generators = [stream(device, seed, f"{task.name}-{name}", samples) for seed in job.seeds]
+        start = time.perf_counter()
+        result = estimator(task.name)(model, params, x, generators, **task.settings)
+        cost = (time.perf_counter() - start) / (len(job.seeds) * len(x))
+        for m, (seed, record) in enumerate(zip(job.seeds, weights, strict=True)):
+            where = {"seed": seed, "split": name, "samples": samples, "seconds": record.meta["seconds"]}
+            summary = result.summary(m, direction(task.name))
+            rows.append(
+                job.cell.identity
+                | where
+                | {"evidence_estimator": task.name}
+                | summary
+                | {"seconds_per_point": cost}
+            )
+        values = [round(result.estimate[m].mean().item(), 2) for m in range(len(weights))]
+        print(f"{task.name} at {samples}, {name}: {values}", file=sys.stderr)
+    return rows
+
+
+def estimator(name: str) -> Callable[..., Evidence]:
+    """(model, params, x, generators, **settings) -> Evidence."""
+    module, function, _ = EVIDENCE[name]
+    found: Callable[..., Evidence] = getattr(importlib.import_module(f"aevb.evidence.{module}"), function)
+    return found
+
+
+def direction(name: str) -> str:
+    """The side on which the estimator's expectation lies."""
+    side: str = importlib.import_module(f"aevb.evidence.{EVIDENCE[name][0]}").DIRECTION
+    return side

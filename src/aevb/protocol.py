@@ -1,0 +1,114 @@
+"""The sections of config.yaml, one class each: types and ranges of what a user may write.
+
+What sections say of each other is checked in aevb.config.
+"""
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from aevb.experiments import Dataset, Positive, Strict
+from aevb.schedule import BLOCK, PREFERRED, report_points
+
+Figure = Literal["figure2", "figure3", "figure4", "figure5"]
+
+
+def _report_point(value: float) -> float:
+    if not math.isfinite(value) or value not in report_points(int(value)):
+        raise ValueError(
+            f"{value:g} is not a report point: take one of {{{', '.join(f'{p:g}' for p in PREFERRED)}}} x 10^k, "
+            f"rounded to multiples of {BLOCK:g}"
+        )
+    return value
+
+
+def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"{list(values)} names something twice")
+    return values
+
+
+Count = Annotated[int, Field(ge=0, strict=True)]
+Unique = AfterValidator(_unique)
+AtLeastOne = Field(min_length=1)
+Budget = Annotated[float, AfterValidator(_report_point)]
+
+
+class ModelConfig(Strict):
+    decoder: Literal["bernoulli", "gaussian"]
+    log_var_floor: float | None = None
+
+    @model_validator(mode="after")
+    def _floor_belongs_to_gaussian(self) -> "ModelConfig":
+        if (self.decoder == "gaussian") != (self.log_var_floor is not None):
+            raise ValueError("log_var_floor is needed by a gaussian decoder, and only by it")
+        return self
+
+
+class TrainingConfig(Strict):
+    batch_size: Positive
+    train_points: Positive
+
+
+class StepSizeConfig(Strict):
+    candidates: Annotated[tuple[Annotated[float, Field(gt=0)], ...], AtLeastOne, Unique]
+    seed: Count
+    n_latent: dict[Dataset, Positive]
+
+
+class EstimatorConfig(Strict):
+    warm_up: Count
+    search_samples: Budget
+    search_points: Positive | None = None
+    settings: dict[str, int | float]
+
+
+Names = Annotated[tuple[str, ...], Unique]
+
+
+class EvidenceSettings(Strict):
+    """Arguments of the functions in aevb.evidence, where they are given, within what makes sense."""
+
+    draws: Annotated[int, Field(ge=10)] | None = None
+    leapfrogs: Positive | None = None
+    acceptance: Annotated[float, Field(gt=0, lt=1)] | None = None
+    warm_up: Annotated[int, Field(ge=50)] | None = None
+    temperatures: Annotated[int, Field(ge=2)] | None = None
+    chains: Annotated[int, Field(ge=2)] | None = None
+    tolerance: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+
+class EvidenceConfig(Strict):
+    along_training: Names
+    at_the_end: Names
+    settings: dict[str, EvidenceSettings]
+
+    def of(self, name: str) -> dict[str, int | float]:
+        return self.settings[name].model_dump(exclude_none=True)
+
+
+class CertificationConfig(Strict):
+    estimators: Names
+    n_features: Positive
+    n_latent: Annotated[tuple[Positive, ...], AtLeastOne, Unique]
+    temperatures: Annotated[int, Field(ge=2)]
+
+
+class GridConfig(Strict):
+    estimators: Annotated[tuple[str, ...], AtLeastOne, Unique]
+    n_hidden: Positive
+    n_latent: Annotated[tuple[Positive, ...], AtLeastOne, Unique]
+    n_train: Annotated[tuple[Positive, ...], AtLeastOne, Unique] | None = None
+
+
+class ScaleConfig(Strict):
+    seeds: Positive
+    samples: dict[Figure, Budget | dict[Dataset, Budget]]
+    evidence_points: Positive
+    evidence_every: Positive
+    certification_points: Annotated[int, Field(ge=2)]
+
+    def budget(self, figure: Figure, dataset: Dataset) -> int:
+        samples = self.samples[figure]
+        return int(samples[dataset] if isinstance(samples, dict) else samples)

@@ -1,0 +1,106 @@
+# `snakemake certify`: the estimators of log p(x) against exact answers. Not part of `all`: it is about the estimators,
+# not about the paper.
+CERTIFIED = {cell.path: cell for cell in EXPERIMENTS.evidence_cells()}
+EXACT = {job.n_latent: job for job in EXPERIMENTS.exact_jobs()}
+CERTIFICATION_FIGURE = report(
+    "results/figures/certification.svg",
+    caption="../report/certification_figure.rst",
+    category="Figures",
+    labels={"figure": "certification"},
+)
+
+
+rule certify:
+    input:
+        "results/tables/certification.csv",
+        "results/tables/html/certification.html",
+        CERTIFICATION_FIGURE,
+    localrule: True
+
+
+rule certify_exact:
+    input:
+        code=sources("certification", "ppca", "processor", "streams", *EVIDENCE_MODULES),
+    output:
+        "results/certification/ppca/z{n_latent}.csv",
+    log:
+        "results/logs/certify/ppca-z{n_latent}.log",
+    threads: 1
+    resources:
+        gpu=GPU,
+        mem_mb=2000,
+        runtime=120,
+    params:
+        job=lambda wildcards: canonical(EXACT[int(wildcards.n_latent)]),
+        device=EXPERIMENTS.device,
+    shell:
+        "python -m aevb certify-exact --job {params.job:q} --output {output} --device {params.device}"
+        " --threads {threads} 2> {log}"
+
+
+rule certify_cell:
+    input:
+        points="results/data/{dataset}.npz",
+        run="results/runs/{dataset}/{estimator}/{sizes}/seed0/cell.json",
+        code=sources("certification", "processor", "streams", *EVIDENCE_MODULES),
+    output:
+        "results/certification/{dataset}/{estimator}/{sizes}.csv",
+    log:
+        "results/logs/certify/{dataset}-{estimator}-{sizes}.log",
+    threads: 1
+    resources:
+        gpu=GPU,
+        mem_mb=2000,
+        runtime=240,
+    params:
+        job=lambda wildcards: canonical(
+            EXPERIMENTS.certification_job(CERTIFIED[path_of(wildcards)])
+        ),
+        device=EXPERIMENTS.device,
+    shell:
+        "python -m aevb certify-cell --job {params.job:q} --points {input.points} --run {input.run}"
+        " --output {output} --device {params.device} --threads {threads} 2> {log}"
+
+
+rule certification:
+    input:
+        [f"results/certification/ppca/z{n_latent}.csv" for n_latent in EXACT],
+        [f"results/certification/{path}.csv" for path in CERTIFIED],
+    output:
+        "results/tables/certification.csv",
+    log:
+        "results/logs/tables/certification.log",
+    localrule: True
+    shell:
+        "python -m aevb certification --inputs {input} --output {output} 2> {log}"
+
+
+rule certification_page:
+    input:
+        table="results/tables/certification.csv",
+        code=sources("tables"),
+    output:
+        page("certification"),
+    log:
+        "results/logs/tables/certification_page.log",
+    localrule: True
+    shell:
+        "python -m aevb html --inputs {input.table} --outputs {output} 2> {log}"
+
+
+rule certification_figure:
+    input:
+        table="results/tables/certification.csv",
+        code=[*sources("forest"), STYLE],
+    output:
+        [
+            CERTIFICATION_FIGURE,
+            "results/figures/certification.pdf",
+            "results/figures/certification.png",
+        ],
+    log:
+        "results/logs/figures/certification.log",
+    localrule: True
+    shell:
+        "python -m aevb certification-figure --certification {input.table}"
+        " --output results/figures/certification 2> {log}"
