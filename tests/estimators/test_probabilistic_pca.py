@@ -8,7 +8,9 @@ not p(x), so ends are compared by their mean log p(x). The columns of the W that
 one length: whatever the rotation, the posterior's covariance (I + W'W / s^2)^-1 is diagonal, and q(z | x) =
 N(A x + a, diag v) contains the posterior, which wake-sleep needs.
 
-An end is the last iterate, not an average. DOCNUM The prior on the weights, N(0, I) for 500 points, costs 0.00002.
+An end is the last iterate, not an average. Over 80 runs of each algorithm (16 starts on 5 data sets) it lay 0.0005 to
+0.002 nats below the maximum on average, with a standard deviation below 0.001, and 0.004 at worst: 0.05 is 50 of
+those away, and the wrong variants below end beyond it on each data set. The prior on the weights costs 0.00002.
 """
 
 import pytest
@@ -148,9 +150,7 @@ def changed(algorithm, change, **settings):
 
 def test_an_aevb_with_another_bound_ends_elsewhere(monkeypatch):
     monkeypatch.setattr(aevb, "elbo", bound(Gaussian.kl))
-    check_end(
-        aevb.build, PLANE
-    )  # the scaffold of the wrong variants is right where its KL divergence is right
+    check_end(aevb.build, PLANE)  # the scaffold is right where its KL divergence is right
     for kl in (lambda q: -q.kl(), lambda q: 0 * q.kl(), lambda q: 2 * q.kl(), to_a_wide_prior):
         monkeypatch.setattr(aevb, "elbo", bound(kl))
         rejects(lambda build: check_end(build, PLANE), aevb.build)

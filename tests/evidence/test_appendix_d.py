@@ -351,9 +351,10 @@ def stuck(model, params, x, kept, m, b):
 def unmixed(model, params, x, kept, m, b):
     """Each chain stays on one side of the mean; all of them together are right."""
     theta = trees.take(params, m).theta
-    mean = model.posterior(theta, x[None]).mean[b]
-    side = torch.tensor([1.0, -1.0, 1.0, -1.0]).unsqueeze(-1)
-    z = mean + (kept.z[:, :, m, b] - mean).abs() * side
+    exact = model.posterior(theta, x[None])
+    eps = torch.randn(*kept.z.shape[:2], model.n_latent, generator=generator(50))
+    eps[..., 0] = eps[..., 0].abs() * torch.tensor([1.0, -1.0, 1.0, -1.0])
+    z = exact.mean[b] + eps @ exact.scale_tril[b].T
     kept.z[:, :, m, b] = z
     log_joint = model.log_joint(theta, x[None, b : b + 1], z.reshape(1, -1, 1, z.shape[-1]))
     kept.log_joint[:, :, m, b] = log_joint.reshape(z.shape[:2])

@@ -199,18 +199,20 @@ def test_two_modes_are_told_apart_with_their_shares_means_and_covariances(monkey
 
 def test_the_fit_goes_with_a_change_of_units_and_origin():
     """Each coordinate is taken in units of its own spread, so densities change by the volume alone."""
-    z, new = randn(100, 2, 3, 2, seed=6).double().exp(), 3 * randn(20, 2, 3, 2, seed=7).double()
+    z, new = randn(120, 2, 3, 2, seed=6).double().exp().split([100, 20])
     unit, origin = torch.tensor([1000.0, 0.01]), torch.tensor([-5.0, 3.0])
     plain = fit(z, 3, generators(2)).log_prob(new)
     other = fit(z * unit + origin, 3, generators(2)).log_prob(new * unit + origin)
-    torch.testing.assert_close(other + unit.log().sum(), plain, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(other + unit.log().sum(), plain, rtol=1e-3, atol=1e-3)
 
 
 def check_generalises(fit):
     """Draws of a mixture itself: of new ones the fit thinks as well as its 17 parameters allow, on average over 100
     points. 250 draws to fit cost about 17 / (2 x 250) nats, a single Gaussian several tenths."""
-    q = made_up(m=1, b=1, k=3, seed=3)
-    truth = Mixture(*(field.expand(1, 100, *field.shape[2:]) for field in q))
+    root = torch.tensor([[[1.0, 0.0], [0.8, 0.3]], [[0.5, 0.0], [0.0, 0.5]], [[0.3, 0.0], [-0.5, 1.0]]])
+    mean, weight = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]]), torch.tensor([0.6, 0.3, 0.1])
+    fields = weight.log(), mean, root, torch.linalg.inv(root)
+    truth = Mixture(*(field.expand(1, 100, *field.shape) for field in fields))
     z = truth.sample(randn(350, 1, 100, 2, seed=8).double(), torch.rand(350, 1, 100, generator=generator(9)))
     loss = (truth.log_prob(z[250:]) - fit(z[:250], 3, generators(1)).log_prob(z[250:])).mean(0)
     assert 0 < loss.mean().item() < 0.1

@@ -425,15 +425,18 @@ def check_shares(jump):
     is in units of the standard error that follows. No point may be worth fewer than 50 draws of the 800."""
     model, params, x = problem(1, 40, Folded)
     share = right_share(model, params, x)
-    assert 0.1 < share.min() < 0.3 < share.max() < 0.5
+    assert ((share > 0.02) & (share < 0.5)).all()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(posterior, "jump", jump)
         kept = draw(model, params, x, n=200)
     right = (kept.z[..., 0] > 0.2).double()
     ess = diagnostics.autocorrelated_ess(right)[0]
     assert ess.min() > 50
-    error = (share * (1 - share) / ess).sqrt()
-    assert ((right.mean((0, 1))[0] - share).abs() < SDS * error).all()
+    error, off = (share * (1 - share) / ess).sqrt(), right.mean((0, 1))[0] - share
+    assert (off.abs() < SDS * error).all()
+    assert (
+        abs(off.sum()) < SDS * error.square().sum().sqrt()
+    )  # a small fault of all points shows in their sum
 
 
 def test_modes_are_visited_in_their_right_shares():

@@ -15,6 +15,7 @@ MAX_K_HAT = 0.7
 MAX_R_HAT = 1.1
 SMALLEST_TAIL = 25  # weights of which ArviZ takes the largest fifth: 5, the fewest a tail can be fitted to
 TIE = 1e-10  # nats
+ZERO = -1e6  # nats
 
 
 def of_mean(log_w: Tensor, sign: int) -> Evidence:
@@ -59,12 +60,17 @@ def pareto_k_hat(log_w: Tensor) -> Tensor:
         return torch.full_like(log_w[0], torch.nan)
     rows = log_w.flatten(1).T.cpu().double().numpy()
     finite = np.isfinite(rows.max(1))
-    lowest = np.where(np.isfinite(rows), rows, np.inf).min(1, keepdims=True, initial=0.0)
-    rows = np.maximum(rows[finite], lowest[finite])  # weights of zero are far from the right tail
+    rows = rows[finite] - rows[finite].max(1, keepdims=True)
+    rows = np.maximum(rows, ZERO)  # beside the largest
     k_hat = np.full(len(finite), np.inf)
     if len(rows):
         # equal weights, such as those of a chain that stood still, have no shape: part them by less than counts
-        _, k_hat[finite] = array_stats.psislw(-(rows + TIE * np.arange(n)), axis=-1)
+        with np.errstate(all="ignore"):
+            _, fitted = array_stats.psislw(-(rows + TIE * np.arange(n)), axis=-1)
+        # no shape can be told, and no light tail believed, where one weight is everything
+        weights = np.exp(rows)
+        alone = weights.sum(1) ** 2 < 1.5 * (weights**2).sum(1)
+        k_hat[finite] = np.where(np.isnan(fitted) | (alone & (fitted <= MAX_K_HAT)), np.inf, fitted)
     return _like(k_hat, log_w[0])
 
 

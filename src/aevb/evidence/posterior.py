@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.quasirandom import SobolEngine
 
 from aevb import UserError, hmc, trees
 from aevb.distributions import Gaussian, standard_normal_log_prob
@@ -18,6 +17,7 @@ from aevb.evidence import mixture, nodes
 from aevb.evidence.mixture import Mixture
 from aevb.evidence.recorded import recorded
 from aevb.models import Model, Params
+from aevb.streams import stream
 
 MAX_LATENT = 4
 CHAINS = 4
@@ -128,8 +128,10 @@ def prepare(
     model: Model, params: Params, x: Tensor, generators: list[torch.Generator]
 ) -> tuple[Tensor, Mixture]:
     """Where the chains start, (M, C, B, N_z), and the mixture that proposes their jumps."""
-    u = SobolEngine(model.n_latent, scramble=True, seed=0).draw(CANDIDATES, dtype=torch.float64)
-    prior_draws = torch.special.ndtri(u.clamp(1e-9, 1 - 1e-9)).to(x.device)
+    # in no order: of a low-discrepancy sequence, regular resampling would take neighbours
+    prior_draws = Gaussian.draw_noise(
+        stream(x.device, 0, "candidates"), (CANDIDATES, model.n_latent)
+    ).double()
     with torch.no_grad():
         log_odds = nodes.log_likelihood(model, params.theta, x, prior_draws).double()
     resampled = resample(prior_draws, log_odds, generators)
