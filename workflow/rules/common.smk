@@ -6,7 +6,9 @@ CELLS = {cell.path: cell for cell in EXPERIMENTS.all_cells()}
 SEARCHES = {
     search.cell.path: search for search in map(EXPERIMENTS.search, CELLS.values())
 }
-EVIDENCE_MODULES = sorted({f"evidence/{module}" for module, _, _ in ESTIMATORS.values()})
+EVIDENCE_MODULES = sorted(
+    {f"evidence/{module}" for module, _, _ in ESTIMATORS.values()}
+)
 STORE = "results/.cells"
 GPU = int(EXPERIMENTS.uses_gpu())
 
