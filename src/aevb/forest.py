@@ -19,6 +19,7 @@ ESTIMATORS = {  # names, colours and markers in the order of the legend
     "importance": ("importance sampling", "blue", "^"),
     "annealed": ("annealed importance sampling", "green", "v"),
     "annealed_reverse": ("the same in reverse", "darkorange", "<"),
+    "quadrature": ("quadrature", "purple", "D"),
 }
 ROW = 0.34  # inches per line
 
@@ -54,11 +55,11 @@ def _problem(row: pd.Series) -> str:
     if row["problem"] == "all decoders":
         return "all decoders below"
     if row["problem"] == "probabilistic PCA":
-        return f"probabilistic PCA, $N_z$ = {row['n_latent']}"
+        return f"probabilistic PCA, $N_z$ = {row['n_latent']:.0f}"
     method = METHOD_NAMES.get(row["estimator"], row["estimator"])
     name = DATASET_NAMES.get(row["dataset"], row["dataset"])
     of = row["problem"].removesuffix(" points")
-    sizes = f"$N_z$ = {row['n_latent']}, {row['n_hidden']:.0f} hidden, $N$ = {row['n_train']:.0f}"
+    sizes = f"$N_z$ = {row['n_latent']:.0f}, {row['n_hidden']:.0f} hidden, $N$ = {row['n_train']:.0f}"
     return f"{name}, {method}, {sizes}, {of}"
 
 
@@ -89,7 +90,7 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _style(name: str) -> tuple[str, str, str]:
-    return ESTIMATORS.get(name, (name, "purple", "D"))
+    return ESTIMATORS.get(name, (name, "saddlebrown", "P"))
 
 
 def _handle(name: str) -> Line2D:
