@@ -81,7 +81,7 @@ class Config(Strict):
     def _check_evidence(self) -> None:
         for name in self.evidence.settings:
             known = ", ".join(EVIDENCE)
-            _require(name in EVIDENCE, f"evidence.settings: '{name}' is not one of {known}")
+            _require(name in EVIDENCE, f"evidence.settings.{name} is not one of {known}")
             module, function, _ = EVIDENCE[name]
             takes = provenance.settings_of(f"evidence/{module}", function)
             unknown = ", ".join(set(self.evidence.of(name)) - takes)
