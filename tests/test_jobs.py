@@ -479,7 +479,7 @@ def test_figures_2_and_3_show_only_the_cells_they_are_given(tmp_path):
     marginal.to_csv(tmp_path / "marginal.csv", index=False)
     paper = Path(__file__).parents[1] / "results/reference/paper.csv"
     draw.figure2(tmp_path / "bounds.csv", paper, [CELL], tmp_path / "figure2")
-    draw.figure3(tmp_path / "marginal.csv", paper, [CELL], tmp_path / "figure3")
+    draw.figure3([tmp_path / "marginal.csv"], paper, [CELL], tmp_path / "figure3")
     files_with(tmp_path / "figure2")
     files_with(tmp_path / "figure3")
     text = (tmp_path / "figure2.svg").read_text()

@@ -27,7 +27,7 @@ rule figure2:
 
 rule figure3:
     input:
-        marginal="results/tables/marginal_likelihood.csv",
+        marginal=per_cell(EXPERIMENTS.cells("figure3"), "evidence.csv"),
         paper=PAPER,
         code=[*sources("figures"), STYLE],
     output:

@@ -19,8 +19,10 @@ def figure2(bounds: Path, paper: Path, cells: list[Cell], output: Path) -> None:
     figures.save(figures.figure2(select(pd.read_csv(bounds), cells), pd.read_csv(paper)), output)
 
 
-def figure3(marginal: Path, paper: Path, cells: list[Cell], output: Path) -> None:
-    figures.save(figures.figure3(select(pd.read_csv(marginal), cells), pd.read_csv(paper)), output)
+def figure3(marginal: list[Path], paper: Path, cells: list[Cell], output: Path) -> None:
+    """marginal: evidence.csv of each cell."""
+    rows = pd.concat([pd.read_csv(path) for path in marginal], ignore_index=True)
+    figures.save(figures.figure3(select(rows, cells), pd.read_csv(paper)), output)
 
 
 def figure4(weights: list[Path], points: list[Path], cells: list[Cell], output: Path) -> None:
