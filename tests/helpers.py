@@ -138,3 +138,8 @@ def log_prior(params: Params) -> Tensor:
 
 def _has_prior(name: str) -> bool:
     return name.split(".")[-1].startswith("w_")
+
+
+def parameter_count(k: int, n_latent: int) -> int:
+    """Free parameters of a mixture of k components: weights, means, covariances."""
+    return k - 1 + k * n_latent + k * n_latent * (n_latent + 1) // 2

@@ -23,7 +23,7 @@ from aevb.optimisers import adagrad
 from helpers import SDS, generator, rejects
 
 blackjax = pytest.importorskip("blackjax", reason="blackjax is in the extra `test`")
-jax = pytest.importorskip("jax")
+jax = pytest.importorskip("jax", reason="jax is in the extra `test`, and blackjax needs it")
 
 pytestmark = pytest.mark.usefixtures("double")
 

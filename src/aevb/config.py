@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import ValidationError, field_validator, model_validator
 
-from aevb import UserError, provenance
+from aevb import UserError, provenance, strict_yaml
 from aevb.experiments import (
     EVIDENCE,
     Cell,
@@ -276,28 +275,9 @@ def _require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """A YAML loader that refuses a key given twice, of which PyYAML would silently keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = {str(key) for key in keys if keys.count(key) > 1}
-        if twice:
-            raise UserError(f"{node.start_mark.name}: the key {', '.join(sorted(twice))} is given twice")
-        return super().construct_mapping(node, deep)
-
-
 def read(path: Path) -> Config:
     """Read and check a configuration file.
 
     Raises UserError when it is no YAML mapping, gives a key twice, or is refused by `parse`.
     """
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from None
-    if not isinstance(raw, dict):
-        raise UserError(f"{path} must be a YAML mapping")
-    return parse(raw)
+    return parse(strict_yaml.load(path))

@@ -73,12 +73,16 @@ def transition(
     # NaN compares false, and min(1, exp(NaN)) must become 0, not 1 or NaN
     acceptance = torch.where(torch.isfinite(dh), torch.exp(-dh.clamp(min=0)), torch.zeros_like(dh))
     accept = noise.u.double() < acceptance
-    moved = Point(
+    return choose(accept, end, start), acceptance
+
+
+def choose(accept: Tensor, end: Point, start: Point) -> Point:
+    """The end of each chain whose proposal was accepted (...), the start of the others."""
+    return Point(
         torch.where(accept.unsqueeze(-1), end.z, start.z),
         torch.where(accept, end.log_prob, start.log_prob),
         torch.where(accept.unsqueeze(-1), end.grad, start.grad),
     )
-    return moved, acceptance
 
 
 class DualAveraging(NamedTuple):

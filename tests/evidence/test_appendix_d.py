@@ -15,7 +15,7 @@ from aevb.evidence.appendix_d import COMPONENTS, RETRY, evidence, evidence_paper
 from aevb.evidence.posterior import CHAINS, Draws
 from aevb.models import BernoulliModel
 from aevb.ppca import PPCA
-from helpers import SDS, equal, generator, randn, rejects, scramble
+from helpers import SDS, equal, generator, parameter_count, randn, rejects, scramble
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -329,7 +329,7 @@ def test_the_evidence_of_points_with_two_modes_has_both(monkeypatch):
 def test_q_is_fitted_to_ten_draws_for_each_of_its_parameters():
     """At N_z = 2; at 3 and 4, to 8.6 and 5.7."""
     draws = inspect.signature(evidence).parameters["draws"].default
-    assert draws >= 10 * mixture.parameter_count(COMPONENTS, 2)
+    assert draws >= 10 * parameter_count(COMPONENTS, 2)
 
 
 # --------------------------------------------------------------------------------------------------- refusals

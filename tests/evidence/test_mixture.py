@@ -8,7 +8,7 @@ from torch.distributions import Categorical, MixtureSameFamily, MultivariateNorm
 
 from aevb.evidence import mixture
 from aevb.evidence.mixture import RIDGE, Mixture, fit
-from helpers import assert_close, assert_mean, generator, randn, rejects
+from helpers import assert_close, assert_mean, generator, parameter_count, randn, rejects
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -108,9 +108,9 @@ def test_scaled_widens_every_component_about_its_mean():
 
 
 def test_parameters_are_counted():
-    assert mixture.parameter_count(1, 1) == 2  # mean, variance
-    assert mixture.parameter_count(1, 3) == 3 + 6
-    assert mixture.parameter_count(3, 2) == 2 + 3 * (2 + 3)
+    assert parameter_count(1, 1) == 2  # mean, variance
+    assert parameter_count(1, 3) == 3 + 6
+    assert parameter_count(3, 2) == 2 + 3 * (2 + 3)
 
 
 # ---------------------------------------------------------------------------------------------------- the fit

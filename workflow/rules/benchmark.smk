@@ -25,7 +25,7 @@ rule benchmark_evidence:
     input:
         points="results/data/mnist.npz",
         program=str(BENCHMARKS / "evidence.py"),
-        code=[*BENCHMARK_CODE, *sources(*EVIDENCE_MODULES)],
+        code=[*BENCHMARK_CODE, *sources(*EVIDENCE_CODE)],
     output:
         "results/tables/benchmark_evidence.csv",
     log:

@@ -20,7 +20,7 @@ rule certify:
 
 rule certify_exact:
     input:
-        code=sources("certification", "ppca", "processor", "streams", *EVIDENCE_MODULES),
+        code=sources("certification", "ppca", *EVIDENCE_CODE),
     output:
         "results/certification/ppca/z{n_latent}.csv",
     log:
@@ -42,7 +42,7 @@ rule certify_cell:
     input:
         points="results/data/{dataset}.npz",
         run="results/runs/{dataset}/{estimator}/{sizes}/seed0/cell.json",
-        code=sources("certification", "processor", "streams", *EVIDENCE_MODULES),
+        code=sources("certification", *EVIDENCE_CODE),
     output:
         "results/certification/{dataset}/{estimator}/{sizes}.csv",
     log:

@@ -6,9 +6,10 @@ CELLS = {cell.path: cell for cell in EXPERIMENTS.all_cells()}
 SEARCHES = {
     search.cell.path: search for search in map(EXPERIMENTS.search, CELLS.values())
 }
-EVIDENCE_MODULES = sorted(
-    {f"evidence/{module}" for module, _, _ in ESTIMATORS.values()}
-)
+EVIDENCE_CODE = [
+    *("processor", "streams"),
+    *sorted({f"evidence/{module}" for module, _, _ in ESTIMATORS.values()}),
+]
 STORE = "results/.cells"
 GPU = int(EXPERIMENTS.uses_gpu())
 
@@ -34,10 +35,6 @@ def step_size_of(wildcards):
 
 def training_code(wildcards):
     return sources("training", "processor", f"estimators/{wildcards.estimator}")
-
-
-def evidence_code():
-    return sources("processor", "streams", *EVIDENCE_MODULES)
 
 
 def runs(cells, file):

@@ -43,7 +43,6 @@ def evidence(
 
     Raises UserError when N_z > 4: the estimator's variance explodes with the dimension.
     """
-    posterior.require_few_dimensions(model)
 
     def estimate(x: Tensor, draws: int) -> Evidence:
         kept = posterior.draw(
@@ -79,7 +78,6 @@ def evidence_paper(
 
     Raises UserError when N_z > 4.
     """
-    posterior.require_few_dimensions(model)
 
     def estimate(x: Tensor) -> Evidence:
         half = CHAINS // 2

@@ -54,11 +54,6 @@ class Mixture(NamedTuple):
         return self._replace(root=self.root * width, whiten=self.whiten / width)
 
 
-def parameter_count(k: int, n_latent: int) -> int:
-    """Free parameters of a mixture of k components: weights, means, covariances."""
-    return k - 1 + k * n_latent + k * n_latent * (n_latent + 1) // 2
-
-
 def fit(z: Tensor, k: int, generators: list[torch.Generator]) -> Mixture:
     """k components for draws z (L, M, B, N_z); generators: one per model, for the first centres."""
     z = z.double()

@@ -71,7 +71,11 @@ def draw(
 
     Raises UserError when N_z > 4: 2^16 prior draws do not find the posterior there.
     """
-    require_few_dimensions(model)
+    if model.n_latent > MAX_LATENT:
+        raise UserError(
+            f"Posterior draws for the evidence are refused for N_z = {model.n_latent}: they are trusted for at most "
+            f"{MAX_LATENT} latent dimensions (the paper uses Appendix D below 5). Take `annealed` or `importance`."
+        )
     n_models = len(generators)
     x_models = x.expand(n_models, -1, -1)
 
@@ -113,15 +117,6 @@ def _collect(kept: list[Moved]) -> Draws:
     acceptance = torch.stack([moved.acceptance for moved in kept])
     jumps = torch.stack([moved.jumped for moved in kept]).double()
     return Draws(z.transpose(1, 2), log_joint.transpose(1, 2), acceptance.mean((0, 2)), jumps.mean((0, 2)))
-
-
-def require_few_dimensions(model: Model) -> None:
-    """Raises UserError when N_z > 4."""
-    if model.n_latent > MAX_LATENT:
-        raise UserError(
-            f"Posterior draws for the evidence are refused for N_z = {model.n_latent}: they are trusted for at most "
-            f"{MAX_LATENT} latent dimensions (the paper uses Appendix D below 5). Take `annealed` or `importance`."
-        )
 
 
 def prepare(
@@ -180,9 +175,4 @@ def jump(
     end = hmc.at(log_prob, z.transpose(0, 1).to(start.z.dtype))
     log_ratio = end.log_prob.double() - start.log_prob.double() + log_q_start - log_q
     accept = noise.u.double().log() < log_ratio  # never where a density is not a number
-    moved = hmc.Point(
-        torch.where(accept.unsqueeze(-1), end.z, start.z),
-        torch.where(accept, end.log_prob, start.log_prob),
-        torch.where(accept.unsqueeze(-1), end.grad, start.grad),
-    )
-    return moved, accept
+    return hmc.choose(accept, end, start), accept
