@@ -261,3 +261,11 @@ def test_a_method_without_an_encoder_has_no_bound_and_no_gap():
     [row] = side_by_side(bound=np.nan, importance=-128.0, annealed=-128.5).to_dict("records")
     assert row["log_likelihood_from"] == "importance"
     assert np.isnan(row["gap"])
+
+
+def test_an_error_far_below_the_margin_can_be_read_off_its_page():
+    row = {"n_latent": 3.0, "bias": -0.0004, "ci_low": -0.002, "ci_high": 0.0012, "verdict": "accurate"}
+    page = tables.to_html(pd.DataFrame([row, row | {"bias": -2.5}]), "Certification", "")
+    assert "0.0004" in page
+    assert ">3<" in page
+    assert "min-width" in page

@@ -26,7 +26,9 @@ SIDE_BY_SIDE = {  # columns of bound_and_likelihood.csv: which estimator's, and 
     "annealed": ("annealed", "lower_bound"),
     "appendix_d": (CERTIFIED, "log_likelihood"),
 }
-COUNTS = {"samples", "n_train", "n_points"}  # shown with thousands separators
+SENTENCES = {"refusal", "verdict"}  # shown wide enough to be read
+COUNTS = {"samples", "n_hidden", "n_latent", "n_train", "n_points"}  # shown with thousands separators
+ERRORS = {"bias", "ci_low", "ci_high", "std_error", "rms_error", "claimed_error"}  # of certification, in nats
 
 
 def paper_comparison(bounds: pd.DataFrame, marginal: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
@@ -172,8 +174,14 @@ def to_html(frame: pd.DataFrame, title: str, note: str) -> str:
     for name in frame.columns:
         if name in COUNTS:
             table = table.fmt_integer(name)
+        elif name in ERRORS and "bias" in frame.columns:
+            table = table.fmt_number(name, decimals=4)
         elif is_float_dtype(frame[name]):
             table = _with_digits(table, name, frame[name].abs().max())
+    sentences = [name for name in frame.columns if name in SENTENCES]
+    if sentences:
+        wide = great_tables.style.css("min-width: 24em")
+        table = table.tab_style(wide, great_tables.loc.body(columns=sentences))
     return table.sub_missing(missing_text="–").as_raw_html(make_page=True)
 
 
