@@ -150,6 +150,18 @@ def test_a_diverged_seed_ends_the_curve_and_is_named():
     assert np.isfinite(nats[samples <= 3e5]).all()
 
 
+def test_a_refused_value_is_a_hole_that_the_panel_names():
+    frame = marginal(1000, VALUES)
+    refused = (frame["estimator"] == "mcem") & (frame["split"] == "test") & (frame["samples"] < 2e4)
+    n_refused = frame.loc[refused, "samples"].nunique()
+    frame.loc[refused, "log_likelihood"] = np.nan
+    [axes] = panels(figures.figure3(frame, PAPER))
+    assert axes.texts[0].get_text() == f"MCEM (test): {n_refused} values refused"
+    frame = frame[~(refused & (frame["samples"] > frame["samples"].min()))]
+    [axes] = panels(figures.figure3(frame, PAPER))
+    assert axes.texts[0].get_text() == "MCEM (test): 1 value refused"
+
+
 def test_every_seed_diverged_from_the_start():
     [axes] = panels(figures.figure2(bounds(MNIST, 3, [np.nan, np.nan], seeds=2), PAPER))
     assert axes.texts[0].get_text().count("2 of 2 seeds diverged") == 2

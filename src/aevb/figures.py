@@ -257,6 +257,11 @@ def _curves(
             stopped["method"], stopped["n_diverged"], stopped["n_seeds"], strict=True
         )
     ]
+    holes = ours[(ours["n_diverged"] == 0) & ours["nats"].isna()]
+    notes += [
+        f"{METHOD_NAMES.get(method, method)} ({split}): {n} {'value' if n == 1 else 'values'} refused"
+        for method, split, n in holes.value_counts(["method", "split"], sort=False).reset_index().to_numpy()
+    ]
     best = ours.groupby("method")["nats"].max()
     notes += [
         f"{METHOD_NAMES.get(str(method), method)} is below the panel, at {nats:.0f}"

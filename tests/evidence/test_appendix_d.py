@@ -11,7 +11,7 @@ from scipy.stats import gaussian_kde
 from aevb import UserError, trees
 from aevb.distributions import standard_normal_log_prob
 from aevb.evidence import Refusal, appendix_d, diagnostics, mixture, nodes, posterior
-from aevb.evidence.appendix_d import COMPONENTS, RETRY, evidence, evidence_paper, kernel_density
+from aevb.evidence.appendix_d import COMPONENTS, RETRIES, evidence, evidence_paper, kernel_density
 from aevb.evidence.posterior import CHAINS, Draws
 from aevb.models import BernoulliModel
 from aevb.ppca import PPCA
@@ -269,13 +269,13 @@ def test_with_independent_draws_the_evidence_is_exact_and_wrong_estimates_are_no
     n_points = {"robust": 60, "paper": 200}[mode]
     for n_latent in (2, 4) if mode == "robust" else (2, 3):
         check_evidence(plainly, n_latent, mode, n_points)
-    monkeypatch.setattr(appendix_d, "RETRY", 1)
+    monkeypatch.setattr(appendix_d, "RETRIES", {})
     rejects(lambda wrong: check_evidence(wrong, 3, mode, n_points), *WRONG.values())
 
 
 @pytest.mark.usefixtures("draws_are_independent")
 def test_q_of_another_point_is_noticed(monkeypatch):
-    monkeypatch.setattr(appendix_d, "RETRY", 1)
+    monkeypatch.setattr(appendix_d, "RETRIES", {})
     other = patched(mixture, "fit", lambda fit: lambda z, k, g: fit(z.flip(2), k, g))
     rejects(lambda wrong: check_evidence(wrong, 2, "robust", 60), other)
 
@@ -416,24 +416,37 @@ def test_a_refused_point_is_tried_again_with_more_draws_and_the_others_are_left_
     assert not well.refused.any()
     draw = Faulty(fault, n_times=1)
     result, _ = two_models(evidence, draw)
-    assert [n for n, _ in draw.calls] == [125, RETRY * 125]
+    assert [n for n, _ in draw.calls] == [125, 4 * 125]
     assert torch.equal(draw.calls[1][1], x[[2, 5]])
     for mine, before in zip(result, well, strict=True):
         assert equal(mine[~HERE], before[~HERE])  # of the other model at these points, too
     assert not result.refused.any()
     assert (result.estimate != well.estimate)[HERE].all()
-    assert (result.ess / well.ess)[HERE].min() > RETRY / 2
+    assert (result.ess / well.ess)[HERE].min() > 4 / 2
     model, params, _ = problem(2, 9, n_models=2)
     error = (result.estimate - log_evidence(model, params, x)).abs()
     assert (error < 2 * SDS * result.std_error).all()
 
 
 @pytest.mark.usefixtures("no_false_alarms")
-@pytest.mark.parametrize(("fault", "refusal"), FAULTS.items(), ids=lambda f: getattr(f, "__name__", ""))
-def test_what_is_refused_twice_stays_refused_for_its_reason(fault, refusal):
-    draw = Faulty(fault, n_times=2)
+def test_a_tail_that_more_draws_may_tame_is_tried_a_third_time():
+    well, x = two_models(evidence, independent)
+    draw = Faulty(heavy_tail, n_times=2)
     result, _ = two_models(evidence, draw)
-    assert len(draw.calls) == 2
+    assert torch.equal(draw.calls[2][1], x[[2, 5]])
+    assert not result.refused.any()
+    assert (result.ess / well.ess)[HERE].min() > 16 / 2
+    for mine, before in zip(result, well, strict=True):
+        assert equal(mine[~HERE], before[~HERE])
+
+
+@pytest.mark.usefixtures("no_false_alarms")
+@pytest.mark.parametrize(("fault", "refusal"), FAULTS.items(), ids=lambda f: getattr(f, "__name__", ""))
+def test_what_is_refused_to_the_end_stays_refused_for_its_reason(fault, refusal):
+    draw = Faulty(fault, n_times=3)
+    result, _ = two_models(evidence, draw)
+    times = [1] + [more for more, refusals in RETRIES.items() if refusal in refusals]
+    assert [n for n, _ in draw.calls] == [125 * more for more in times]
     assert torch.equal(result.refusal, torch.where(HERE, refusal, Refusal.NONE))
     assert torch.equal(torch.isnan(result.log_prob), HERE)
     assert result.summary(0, "upper")["n_refused"] == 1

@@ -22,8 +22,9 @@ COMPONENTS = 3
 SHRINKAGE = (
     0.8  # of the components' covariances: a weight's variance is finite where q's tails are the lighter
 )
-CHUNK = 100  # models times data points at a time: bounds memory
-RETRY = 4  # times the draws for a point that is refused at first
+CHUNK = 500  # models times data points at a time: bounds memory
+# times the draws for a point that is refused, and the refusals for which they are worth their time
+RETRIES = {4: tuple(Refusal)[1:], 16: (Refusal.HEAVY_TAIL, Refusal.UNMIXED)}
 
 
 def evidence(
@@ -34,12 +35,13 @@ def evidence(
     draws: int = 250,
     leapfrogs: int = 4,
     acceptance: float = 0.9,
-    warm_up: int = 300,
+    warm_up: int = 200,
 ) -> Evidence:
     """log p(x) of every point: x (B, D), weights of M models, one generator per model. q is a mixture of Gaussians.
 
     draws: posterior draws to fit q, and as many of other chains to average over; then the two change places, so
-    that 2 x draws are averaged. A point that is refused is tried again with RETRY times as many.
+    that 2 x draws are averaged. A point that is refused is tried again with 4 times as many, and where their number
+    alone may be at fault with 16 times as many (RETRIES).
 
     Raises UserError when N_z > 4: the estimator's variance explodes with the dimension.
     """
@@ -50,15 +52,19 @@ def evidence(
         )
         return cross_fitted(kept, generators)
 
-    size = CHUNK // len(generators)
-    result = in_chunks(x, size, lambda some: estimate(some, draws))
-    again = result.refused.any(0)
-    if not again.any():
-        return result
-    retried = in_chunks(x[again], size, lambda some: estimate(some, RETRY * draws))
-    return Evidence(
-        *(_put(old, new, again, result.refused) for old, new in zip(result, retried, strict=True))
-    )
+    def with_draws(x: Tensor, times: int) -> Evidence:
+        return in_chunks(x, CHUNK // len(generators) // times, lambda some: estimate(some, times * draws))
+
+    result = with_draws(x, 1)
+    for times, refusals in RETRIES.items():
+        refused = torch.isin(result.refusal, result.refusal.new_tensor(refusals))
+        again = refused.any(0)
+        if again.any():
+            retried = with_draws(x[again], times)
+            result = Evidence(
+                *(_put(old, new, again, refused) for old, new in zip(result, retried, strict=True))
+            )
+    return result
 
 
 def evidence_paper(
@@ -69,7 +75,7 @@ def evidence_paper(
     draws: int = 50,
     leapfrogs: int = 4,
     acceptance: float = 0.9,
-    warm_up: int = 300,
+    warm_up: int = 200,
 ) -> Evidence:
     """log p(x) of every point as the paper would have reported it: x (B, D), weights of M models.
 

@@ -23,6 +23,7 @@ MAX_LATENT = 4
 CHAINS = 4
 CANDIDATES = 2**16  # prior draws that all points share
 RESAMPLED = 256  # of them per point
+AT_ONCE = 50  # points resampled at a time: bounds memory
 JUMP_COMPONENTS = 4
 JUMP_SCALE = 1.3  # of the proposal's covariances: its tails must reach beyond the posterior's
 ADAPTED_SHARE = 0.8  # of the warm-up; the rest is run at the frozen step size and discarded
@@ -61,7 +62,7 @@ def draw(
     n: int,
     leapfrogs: int = 4,
     acceptance: float = 0.9,
-    warm_up: int = 300,
+    warm_up: int = 200,
 ) -> Draws:
     """n draws of each of CHAINS chains for every point x (B, D) and each of M models; one generator per model.
 
@@ -128,7 +129,7 @@ def prepare(
         stream(x.device, 0, "candidates"), (CANDIDATES, model.n_latent)
     ).double()
     with torch.no_grad():
-        log_odds = nodes.log_likelihood(model, params.theta, x, prior_draws).double()
+        log_odds = nodes.log_likelihood(model, params.theta, x, prior_draws)
     resampled = resample(prior_draws, log_odds, generators)
     eps = torch.stack([Gaussian.draw_noise(g, tuple(resampled[:, 0].shape)) for g in generators], 1)
     # few distinct draws are left of a narrow posterior: each stands for the room between it and its neighbours
@@ -149,9 +150,12 @@ def resample(z: Tensor, log_odds: Tensor, generators: list[torch.Generator]) -> 
     n_points = log_odds.shape[-1]
     offset = torch.stack([torch.rand(n_points, 1, generator=g, device=g.device) for g in generators]).double()
     ladder = torch.arange(RESAMPLED, device=z.device, dtype=torch.float64)
-    reached = torch.softmax(log_odds.transpose(1, 2).contiguous(), -1).cumsum(-1)
-    chosen = torch.searchsorted(reached, (ladder + offset) / RESAMPLED).clamp(max=len(z) - 1)
-    return z[chosen].permute(2, 0, 1, 3)
+    steps = (ladder + offset) / RESAMPLED
+    chosen = []
+    for odds, at in zip(log_odds.split(AT_ONCE, -1), steps.split(AT_ONCE, 1), strict=True):
+        reached = torch.softmax(odds.double().transpose(1, 2).contiguous(), -1).cumsum(-1)
+        chosen.append(torch.searchsorted(reached, at.contiguous()).clamp(max=len(z) - 1))
+    return z[torch.cat(chosen, 1)].permute(2, 0, 1, 3)
 
 
 def draw_noise(generator: torch.Generator, shape: tuple[int, ...]) -> Noise:
