@@ -35,8 +35,9 @@ class Gaussian(NamedTuple):
         return torch.addcmul(self.mu, torch.exp(0.5 * self.log_var), eps)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """log N(x; mu, diag sigma^2) in nats, summed over the last axis."""
-        squared_error = mse_loss(self.mu, x.expand_as(self.mu), reduction="none")
+        """log N(x; mu, diag sigma^2) in nats, summed over the last axis; x broadcasts against (..., D)."""
+        mu, x = torch.broadcast_tensors(self.mu, x)
+        squared_error = mse_loss(mu, x, reduction="none")
         standardised = (squared_error * torch.exp(-self.log_var)).sum(-1)
         return -0.5 * (self.mu.shape[-1] * LOG_2PI + self.log_var.sum(-1) + standardised)
 

@@ -155,7 +155,7 @@ def test_hidden_randomness_and_mutation_are_noticed():
         inner = aevb.build(model, optimiser, n_train)
 
         def draw(generator, batch_size):
-            return aevb.Noise(torch.randn(1, batch_size, model.n_latent))
+            return estimators.Noise(torch.randn(1, batch_size, model.n_latent))
 
         return inner._replace(draw=draw)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from aevb import trees
+from aevb import estimators, trees
 from aevb.estimators import aevb, wake_sleep
 from aevb.estimators.wake_sleep import Noise, dream
 from aevb.models import BernoulliModel, GaussianModel, Params
@@ -67,7 +67,7 @@ def check_gradients(build, model):
 def like_aevb(model, optimiser, n_train):
     """The ELBO's gradient for both: phi learns in the wake phase."""
     inner = aevb.build(model, optimiser, n_train)
-    return inner._replace(step=lambda state, x, noise: inner.step(state, x, aevb.Noise(noise.eps)))
+    return inner._replace(step=lambda state, x, noise: inner.step(state, x, estimators.Noise(noise.eps)))
 
 
 def changed(change):

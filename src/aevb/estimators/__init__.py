@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from aevb import UserError, provenance
-from aevb.models import Params
+from aevb.distributions import Gaussian
+from aevb.models import Model, Params, Weights
+from aevb.optimisers import Optimiser
 from aevb.trees import leaves, rebuild
 
 
@@ -56,14 +58,85 @@ def load(name: str) -> Callable[..., Estimator]:
     return build
 
 
+class Objective(NamedTuple):
+    """Of every data point, (M, B) in nats.
+
+    surrogate: the function of the weights whose gradient a step follows.
+    bound: the lower bound on log p(x) at the same draws; NaN where the method has none.
+    """
+
+    surrogate: Tensor
+    bound: Tensor
+
+
+class State(NamedTuple):
+    """All that most methods carry from step to step."""
+
+    params: Params
+    optimiser: Any
+
+
+class Noise(NamedTuple):
+    """All that most methods draw for a step: the eps of z = mu + sigma eps (eq. 4)."""
+
+    eps: Tensor  # (L, B, N_z)
+
+
+def ascend(
+    objective: Callable[[Params, Tensor, Tensor], Objective],
+    model: Model,
+    optimiser: Optimiser,
+    n_train: int,
+    n_samples: int,
+) -> Estimator:
+    """The estimator that follows the gradient of `objective(params, x, eps)`, summed over the minibatch.
+
+    x (M, B, D); eps (M, n_samples, B, N_z), standard normal.
+    """
+
+    def init(params: Params) -> State:
+        return State(params, optimiser.init(params))
+
+    def draw(generator: torch.Generator, batch_size: int) -> Noise:
+        return Noise(Gaussian.draw_noise(generator, (n_samples, batch_size, model.n_latent)))
+
+    def step(state: State, x: Tensor, noise: Noise) -> tuple[State, Info]:
+        batch_size = x.shape[1]
+
+        def total(params: Params) -> tuple[Tensor, Tensor]:
+            surrogate, bound = objective(params, x, noise.eps)
+            return surrogate.sum(-1), bound.sum(-1)
+
+        surrogate, bound, grads = gradient_beside(total, state.params)
+        params, optimiser_state = optimiser.ascend(state.optimiser, state.params, grads, batch_size / n_train)
+        return State(params, optimiser_state), Info(bound / batch_size, surrogate / batch_size)
+
+    return Estimator(init, draw, step)
+
+
+def propose(model: Model, phi: Weights, x: Tensor, eps: Tensor) -> tuple[Gaussian, Tensor]:
+    """q(z | x) with an axis for samples, parameters (M, 1, B, N_z), and draws z = mu + sigma eps (M, L, B, N_z)."""
+    q = model.encode(phi, x)
+    q = Gaussian(q.mu.unsqueeze(1), q.log_var.unsqueeze(1))
+    return q, q.sample(eps)
+
+
 def gradient(objective: Callable[[Params], Tensor], params: Params) -> tuple[Tensor, Params]:
     """The objective (M,) and its gradient for each model's weights.
 
     objective: params -> (M,), a sum over the minibatch. The sum over models of independent terms decouples:
     each model receives its own gradient.
     """
+    value, _, grads = gradient_beside(lambda params: (objective(params),) * 2, params)
+    return value, grads
+
+
+def gradient_beside(
+    objective: Callable[[Params], tuple[Tensor, Tensor]], params: Params
+) -> tuple[Tensor, Tensor, Params]:
+    """As `gradient`, of an objective that returns a second value (M,) beside its own; that has no gradient."""
     with torch.enable_grad():
         named = {name: w.detach().requires_grad_() for name, w in leaves(params).items()}
-        value = objective(rebuild(params, named))
+        value, beside = objective(rebuild(params, named))
         grads = torch.autograd.grad(value.sum(), list(named.values()))
-    return value.detach(), rebuild(params, dict(zip(named, grads, strict=True)))
+    return value.detach(), beside.detach(), rebuild(params, dict(zip(named, grads, strict=True)))

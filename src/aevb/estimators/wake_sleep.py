@@ -7,20 +7,15 @@ Same encoder, optimiser and prior as AEVB. The two phases do not ascend one comm
 reported is the ELBO of the wake phase's minibatch, which no step ascends.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from aevb.distributions import Gaussian
-from aevb.estimators import Estimator, Info, gradient
+from aevb.estimators import Estimator, Info, State, gradient, propose
 from aevb.models import Model, Params
 from aevb.optimisers import Optimiser
-
-
-class State(NamedTuple):
-    params: Params
-    optimiser: Any
 
 
 class Noise(NamedTuple):
@@ -51,8 +46,7 @@ def build(model: Model, optimiser: Optimiser, n_train: int) -> Estimator:
         batch_size = x.shape[1]
         theta, phi = state.params
         with torch.no_grad():
-            q = model.encode(phi, x)
-            z = Gaussian(q.mu.unsqueeze(1), q.log_var.unsqueeze(1)).sample(noise.eps)
+            q, z = propose(model, phi, x, noise.eps)
         dreamt = dream(model, theta, noise)
 
         def wake(params: Params) -> Tensor:
@@ -66,7 +60,7 @@ def build(model: Model, optimiser: Optimiser, n_train: int) -> Estimator:
         dream_log_q, sleep_grads = gradient(sleep, Params({}, phi))
         grads = Params(wake_grads.theta, sleep_grads.phi)
         params, optimiser_state = optimiser.ascend(state.optimiser, state.params, grads, batch_size / n_train)
-        bound = (reconstruction - q.kl().sum(-1)) / batch_size
+        bound = (reconstruction - q.kl().sum((1, 2))) / batch_size
         return State(params, optimiser_state), Info(bound, (reconstruction + dream_log_q) / batch_size)
 
     return Estimator(init, draw, step)

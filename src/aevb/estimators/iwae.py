@@ -1,0 +1,32 @@
+"""Importance weighted autoencoders (Burda, Grosse & Salakhutdinov 2016): a tighter bound from K draws.
+
+    L_K(x) = E log 1/K sum_k w_k,    w_k = p(x, z_k) / q(z_k | x),    z_k = mu + sigma * eps_k
+
+L_1 is SGVB-A; L_K rises with K to log p(x).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from aevb.estimators import Estimator, Objective, ascend, propose
+from aevb.models import Model, Params
+from aevb.optimisers import Optimiser
+
+
+def bound(model: Model, params: Params, x: Tensor, eps: Tensor) -> Tensor:
+    """x (M, B, D), eps (M, K, B, N_z) -> (M, B) in nats."""
+    q, z = propose(model, params.phi, x, eps)
+    log_w = model.log_joint(params.theta, x, z) - q.log_prob(z)
+    return torch.logsumexp(log_w, 1) - math.log(log_w.shape[1])
+
+
+def build(model: Model, optimiser: Optimiser, n_train: int, n_samples: int = 5) -> Estimator:
+    """n_samples: K, the draws of z per data point."""
+
+    def objective(params: Params, x: Tensor, eps: Tensor) -> Objective:
+        value = bound(model, params, x, eps)
+        return Objective(value, value)
+
+    return ascend(objective, model, optimiser, n_train, n_samples)
