@@ -9,10 +9,9 @@ from aevb.distributions import Gaussian
 from aevb.estimators import aevb, gradient
 from aevb.estimators.aevb import elbo
 from aevb.models import BernoulliModel, GaussianModel, Params
-from aevb.ppca import PPCA
+from exact_elbo import LINEAR, check_expectation, check_gradient, problem
 from helpers import (
     assert_close,
-    assert_mean,
     generator,
     log_prior,
     rejects,
@@ -22,14 +21,6 @@ from helpers import (
 )
 
 pytestmark = pytest.mark.usefixtures("double")
-
-LINEAR = PPCA(n_features=6, n_hidden=1, n_latent=2)
-
-
-def problem():
-    """A decoder, an encoder far from its posterior, and four points of the model."""
-    params = trees.stack([LINEAR.init(generator(0))])
-    return params, LINEAR.sample(params.theta, generator(1), 4)[1]
 
 
 def q_and_z(model, params, x, eps):
@@ -72,35 +63,9 @@ def test_the_closed_form_elbo_is_evidence_minus_the_distance_to_the_posterior():
     torch.testing.assert_close(LINEAR.exact_elbo(params, x)[0], expected, rtol=1e-9, atol=1e-9)
 
 
-def check_expectation(estimate):
-    """10 000 draws for each of four points."""
-    params, x = problem()
-    draws = 10_000
-    eps = torch.randn(1, 1, 4 * draws, 2, generator=generator(2))
-    values = estimate(LINEAR, params, x.repeat(1, draws, 1), eps).reshape(draws, 4)
-    assert_mean(values, LINEAR.exact_elbo(params, x)[0])
-
-
 def test_sgvb_b_is_unbiased_for_the_elbo():
     check_expectation(elbo)
     rejects(check_expectation, wrong_kl_sign, at_the_mean, sigma_squared)
-
-
-def check_gradient(estimate):
-    """The mean gradient of 5000 stacked copies, each with its own noise, is the gradient of the exact ELBO."""
-    copies = 5000
-    params, x = problem()
-    eps = torch.randn(copies, 1, 4, 2, generator=generator(3))
-    many = trees.concatenate([params] * copies)
-    xs = x.expand(copies, -1, -1)
-    _, grads = gradient(lambda p: estimate(LINEAR, p, xs, eps).sum(-1), many)
-    _, exact = gradient(lambda p: LINEAR.exact_elbo(p, x).sum(-1), params)
-    for name, expected in trees.leaves(exact).items():
-        draws = trees.leaves(grads)[name]
-        noisy = draws.std(0) > 1e-9  # the KL's part has no noise, and some coordinates have no other
-        if noisy.any():
-            assert_mean(draws[:, noisy], expected[0][noisy])
-        torch.testing.assert_close(draws[0][~noisy], expected[0][~noisy], rtol=1e-9, atol=1e-9)
 
 
 def test_the_gradient_of_sgvb_b_is_unbiased():
