@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from aevb import estimators, provenance
+
 torch.set_num_threads(1)  # tests run beside other jobs, and their tensors are tiny
 
 
@@ -21,3 +23,34 @@ def processor_as_before():
     yield
     torch.set_flush_denormal(False)
     torch.set_num_threads(1)
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--estimator",
+        metavar="FILE_OR_MODULE",
+        help="hold this learning algorithm, mine.py or my_package.my_module, to the rules; runs nothing else",
+    )
+
+
+def pytest_ignore_collect(collection_path, config):
+    """With --estimator, only the rules are collected."""
+    if config.getoption("--estimator") and collection_path.is_file():
+        return collection_path.name != "test_contract.py"
+    return None
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--estimator"):
+        about_it = [item for item in items if "build" in item.fixturenames]
+        config.hook.pytest_deselected(items=[item for item in items if item not in about_it])
+        items[:] = about_it
+
+
+def pytest_generate_tests(metafunc):
+    """`build` is that of every file in estimators/, or of the one that --estimator names."""
+    if "build" in metafunc.fixturenames:
+        mine = metafunc.config.getoption("--estimator")
+        sources = {provenance.name_of(mine): mine} if mine else dict.fromkeys(provenance.estimators(), "")
+        builds = [estimators.load(name, source) for name, source in sources.items()]
+        metafunc.parametrize("build", builds, ids=sources)

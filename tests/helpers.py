@@ -16,6 +16,7 @@ from torch import Tensor
 from aevb import data, trees
 from aevb.models import Params
 from aevb.optimisers import Optimiser
+from aevb.toy import pure, scramble  # noqa: F401  tests import them from here
 
 SDS = 5.5
 
@@ -73,16 +74,6 @@ def two_kinds(n_train: int = 64) -> data.Split:
     return data.make_split("digits", images[:n_train], images[n_train:], 255.0, (4, 4))
 
 
-def scramble(params: Params, scale: float = 1.0, seed: int = 0) -> Params:
-    """Params of the same shapes with weights of order `scale`: far from the almost linear start."""
-    source = generator(seed)
-    named = {
-        name: scale * torch.randn(w.shape, generator=source, dtype=w.dtype)
-        for name, w in trees.leaves(params).items()
-    }
-    return trees.rebuild(params, named)
-
-
 def revealing() -> Optimiser:
     """An optimiser whose new weights are the gradients it would ascend, the prior's included: it shows what an
     estimator hands over."""
@@ -93,15 +84,6 @@ def revealing() -> Optimiser:
         return trees.rebuild(grads, ascended), state
 
     return Optimiser(init=lambda params: torch.zeros(1), ascend=ascend)
-
-
-def pure(optimiser: Optimiser) -> Optimiser:
-    """The optimiser on copies of what it is given, so that a test can use a state twice."""
-
-    def ascend(state: Any, params: Params, grads: Params, prior: float) -> tuple[Params, Any]:
-        return optimiser.ascend(*map(trees.copy, (state, params, grads)), prior)
-
-    return Optimiser(optimiser.init, ascend)
 
 
 def with_prior(optimiser: Optimiser, change: Callable[[float], float]) -> Optimiser:

@@ -358,7 +358,7 @@ BUDGETS = st.sampled_from(report_points(10**8))
 
 @given(BUDGETS, BUDGETS, st.integers(1, 5))
 def test_whatever_the_budgets_going_back_to_the_smaller_scale_trains_nothing(one, other, every):
-    figures = ["figure2", "figure3", "figure4", "figure5"]
+    figures = ["figure2", "figure3", "figure4", "figure5", "comparison", "full_vb"]
     scales = copy.deepcopy(RAW["scales"])
     for name, samples in zip(["smoke", "paper"], sorted([one, other]), strict=True):
         scales[name] |= {"samples": dict.fromkeys(figures, float(samples)), "evidence_every": every}

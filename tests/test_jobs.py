@@ -236,7 +236,7 @@ def test_a_run_has_its_curve_its_weights_and_all_that_it_depended_on(runs, point
         assert (cell["seed"], cell["step_size"], cell["samples"]) == (seed, 0.05, 20_000)
         assert (cell["diverged"], cell["diverged_at"], cell["device"]) == (False, None, "cpu")
         assert cell["data"] == data.load(points).digest
-        assert cell["numerics"] == provenance.numerics_digest("aevb")
+        assert cell["numerics"] == provenance.numerics_digest("estimators/aevb")
         assert {"aevb", "python", "torch", "numpy"} <= set(cell["versions"])
     assert sorted(path.name for path in runs.rglob("*") if path.is_file()) == sorted(
         2 * ["curve.csv", "weights.safetensors", "cell.json"]

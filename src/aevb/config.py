@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import ValidationError, field_validator, model_validator
 
-from aevb import UserError, provenance, strict_yaml
+from aevb import UserError, consistency, provenance, strict_yaml
 from aevb.experiments import (
+    CERTIFIED,
     EVIDENCE,
     Cell,
     CertificationJob,
@@ -20,22 +21,25 @@ from aevb.experiments import (
     Strict,
 )
 from aevb.protocol import (
+    TRAIN_SIZES,
     AtLeastOne,
     CertificationConfig,
+    ComparisonConfig,
     EstimatorConfig,
     EvidenceConfig,
     Figure,
     GridConfig,
     ModelConfig,
     ScaleConfig,
+    SizesConfig,
     StepSizeConfig,
+    Study,
     TrainingConfig,
     Unique,
 )
 from aevb.schedule import snapshot_points
 
 NVIDIA_DRIVER = Path("/proc/driver/nvidia")
-TRAIN_SIZES = {"mnist": 50_000, "frey": 1_600, "digits": 1_500}
 
 
 class Config(Strict):
@@ -48,9 +52,12 @@ class Config(Strict):
     training: TrainingConfig
     step_size: StepSizeConfig
     estimators: dict[str, EstimatorConfig]
+    add: tuple[str, ...]  # estimators of the reader's; `parse` gives each an entry under estimators
     evidence: EvidenceConfig
     certification: CertificationConfig
     figures: dict[Figure, dict[Dataset, GridConfig]]
+    full_vb: dict[Dataset, GridConfig]
+    comparison: ComparisonConfig
     scales: dict[str, ScaleConfig]
 
     @field_validator("datasets", mode="before")
@@ -60,66 +67,9 @@ class Config(Strict):
         return value.split(",") if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _names_exist(self) -> "Config":
-        _require(self.scale in self.scales, f"scale: '{self.scale}' is not one of {', '.join(self.scales)}")
-        most = max(scale.seeds for scale in self.scales.values())
-        _require(self.step_size.seed >= most, f"step_size.seed: runs use seeds 0..{most - 1}; take another")
-        files = provenance.estimators()
-        for name, estimator in self.estimators.items():
-            _require(name in files, f"estimators: there is no file for '{name}' among {', '.join(files)}")
-            unknown = ", ".join(
-                set(estimator.settings) - provenance.settings_of(f"estimators/{name}", "build")
-            )
-            _require(not unknown, f"estimators.{name}.settings: build() of {name}.py takes no {unknown}")
-        self._check_evidence()
-        for figure in get_args(Figure):
-            for dataset, grid in self.figures.get(figure, {}).items():
-                self._check_grid(figure, dataset, grid)
+    def _sections_agree(self) -> "Config":
+        consistency.check(self)
         return self
-
-    def _check_evidence(self) -> None:
-        for name in self.evidence.settings:
-            known = ", ".join(EVIDENCE)
-            _require(name in EVIDENCE, f"evidence.settings.{name} is not one of {known}")
-            module, function, _ = EVIDENCE[name]
-            takes = provenance.settings_of(f"evidence/{module}", function)
-            unknown = ", ".join(set(self.evidence.of(name)) - takes)
-            _require(not unknown, f"evidence.settings.{name}: {function}() of {module}.py takes no {unknown}")
-        named = {
-            "evidence.along_training": self.evidence.along_training,
-            "evidence.at_the_end": self.evidence.at_the_end,
-            "certification.estimators": self.certification.estimators,
-        }
-        for where, names in named.items():
-            missing = ", ".join(set(names) - set(self.evidence.settings))
-            _require(not missing, f"{where}: no entry under evidence.settings for {missing}")
-
-    def _check_grid(self, figure: Figure, dataset: Dataset, grid: GridConfig) -> None:
-        where = f"figures.{figure}.{dataset}"
-        for name in grid.estimators:
-            _require(name in self.estimators, f"{where}: estimator '{name}' has no entry under estimators")
-        size = TRAIN_SIZES[dataset]
-        for n_train in grid.n_train or ():
-            _require(n_train <= size, f"{where}: n_train {n_train} exceeds the {size} points of {dataset}")
-        if figure == "figure3":
-            for name in self.evidence.along_training:
-                limit = EVIDENCE[name][2]
-                most = f"{name} takes at most {limit} latent dimensions"
-                _require(max(grid.n_latent) <= limit, f"{where}.n_latent: {most}")
-        if figure == "figure4":
-            _require(grid.n_latent == (2,), f"{where}.n_latent: a manifold needs [2]")
-            _require(len(grid.estimators) == 1, f"{where}.estimators: one manifold is drawn, so name one")
-        if dataset in self.datasets:
-            self._check_entries(figure, dataset)
-
-    def _check_entries(self, figure: Figure, dataset: Dataset) -> None:
-        """What the chosen datasets' figures look up elsewhere."""
-        _require(dataset in self.models, f"models.{dataset} is missing")
-        _require(dataset in self.step_size.n_latent, f"step_size.n_latent.{dataset} is missing")
-        for name, scale in self.scales.items():
-            samples = scale.samples.get(figure, {})
-            there = figure in scale.samples and (not isinstance(samples, dict) or dataset in samples)
-            _require(there, f"scales.{name}.samples.{figure} is missing or has no budget for {dataset}")
 
     @property
     def budget(self) -> ScaleConfig:
@@ -147,14 +97,26 @@ class Config(Strict):
             warm_up=self.estimators[estimator].warm_up,
             train_points=min(self.training.train_points, n_train),
             settings=self.estimators[estimator].settings,
+            source=self.estimators[estimator].source,
         )
 
-    def cells(self, figure: Figure) -> list[Cell]:
-        """The cells of one figure, for the chosen datasets."""
-        return [cell for dataset in self.datasets for cell in self._grid(figure, dataset)]
+    def grids(self, name: Figure | Study) -> dict[Dataset, GridConfig]:
+        """The grids of a figure or study, of every dataset that it has."""
+        if name == "comparison":
+            compared = (
+                self.comparison.baseline,
+                *self.comparison.estimators,
+                *map(provenance.name_of, self.add),
+            )
+            return {dataset: _one_size(compared, sizes) for dataset, sizes in self.comparison.sizes.items()}
+        return self.full_vb if name == "full_vb" else self.figures.get(name, {})
 
-    def _grid(self, figure: Figure, dataset: Dataset) -> Iterator[Cell]:
-        grid = self.figures.get(figure, {}).get(dataset)
+    def cells(self, name: Figure | Study) -> list[Cell]:
+        """The cells of one figure or study, for the chosen datasets."""
+        return [cell for dataset in self.datasets for cell in self._grid(name, dataset)]
+
+    def _grid(self, name: Figure | Study, dataset: Dataset) -> Iterator[Cell]:
+        grid = self.grids(name).get(dataset)
         if grid is None:
             return
         for n_train in grid.n_train or (TRAIN_SIZES[dataset],):
@@ -163,27 +125,47 @@ class Config(Strict):
                     yield self.cell(dataset, estimator, grid.n_hidden, n_latent, n_train)
 
     def all_cells(self) -> list[Cell]:
-        """Every cell once, in the order of the figures."""
+        """Every cell of the paper's figures once, in their order."""
         unique = {cell.path: cell for figure in self.figures for cell in self.cells(figure)}
         return list(unique.values())
 
+    def every_cell(self) -> list[Cell]:
+        """Those of the studies too."""
+        unique = {cell.path: cell for cell in self.all_cells()}
+        unique |= {cell.path: cell for study in get_args(Study) for cell in self.cells(study)}
+        return list(unique.values())
+
     def job(self, cell: Cell) -> Job:
-        """How far the cell is trained: as far as the most demanding figure asks."""
-        wanted = [figure for figure in self.figures if cell in self.cells(figure)]
-        budgets = {
-            max(scale.budget(figure, cell.dataset) for figure in wanted) for scale in self.scales.values()
+        """How far the cell is trained: as far as the most demanding figure asks, or Full VB's study."""
+        names: list[Figure | Study] = [*self.figures, "full_vb"]
+        wanted = [name for name in names if cell in self.cells(name)]
+        samples = max(self.budget.budget(name, cell.dataset) for name in wanted)
+        return Job(cell=cell, seeds=self.seeds, samples=samples, snapshots=self._snapshots(cell, samples))
+
+    def comparison_job(self, cell: Cell) -> Job:
+        """A cell of the comparison: more seeds than the figures have, no further than it needs."""
+        seeds = tuple(range(self.budget.comparison_seeds))
+        samples = self.budget.budget("comparison", cell.dataset)
+        return Job(cell=cell, seeds=seeds, samples=samples, snapshots=self._snapshots(cell, samples))
+
+    def _snapshots(self, cell: Cell, samples: int) -> tuple[int, ...]:
+        """Where weights are kept: for Figure 3, and at the ends of every other use of the cell, smaller scales'
+        included, so that going back to one trains nothing."""
+        kept = set(snapshot_points(samples)) if cell in self.cells("figure3") else set()
+        ends = {
+            scale.budget(name, cell.dataset)
+            for name in (*self.figures, *get_args(Study))
+            if cell in self.cells(name)
+            for scale in self.scales.values()
         }
-        samples = max(self.budget.budget(figure, cell.dataset) for figure in wanted)
-        kept = snapshot_points(samples) if "figure3" in wanted else ()
-        # a smaller scale's weights are kept on the way, so that going back to it trains nothing
-        smaller = {budget for budget in budgets if budget <= samples}
-        return Job(cell=cell, seeds=self.seeds, samples=samples, snapshots=tuple(sorted({*kept, *smaller})))
+        return tuple(sorted(kept | {end for end in ends if end <= samples}))
 
     def search(self, cell: Cell) -> Search:
         """The search whose step size the cell uses: one for all N_z of its dataset, method, width and N_train."""
+        figures = self.all_cells()
         family = [
             other.n_latent
-            for other in self.all_cells()
+            for other in (figures if cell in figures else self.every_cell())
             if other.model_copy(update={"n_latent": cell.n_latent}) == cell
         ]
         wanted = self.step_size.n_latent[cell.dataset]
@@ -222,6 +204,12 @@ class Config(Strict):
         ]
         return EvidenceJob(cell=cell, seeds=job.seeds, points=self.budget.evidence_points, tasks=tuple(tasks))
 
+    def comparison_evidence_job(self, cell: Cell) -> EvidenceJob:
+        """Certified log p(x) at the end of a comparison's runs."""
+        job = self.comparison_job(cell)
+        task = EvidenceTask(name=CERTIFIED, settings=self.evidence.of(CERTIFIED), samples=(job.samples,))
+        return EvidenceJob(cell=cell, seeds=job.seeds, points=self.budget.evidence_points, tasks=(task,))
+
     def certification_job(self, cell: Cell) -> CertificationJob:
         """The estimators of log p(x) on the final weights of a cell's first seed."""
         return CertificationJob(
@@ -251,13 +239,35 @@ class Config(Strict):
         return settings
 
 
+def _one_size(estimators: tuple[str, ...], sizes: SizesConfig) -> GridConfig:
+    return GridConfig(
+        estimators=estimators,
+        n_hidden=sizes.n_hidden,
+        n_latent=(sizes.n_latent,),
+        n_train=(sizes.n_train,) if sizes.n_train else None,
+    )
+
+
+def _with_added(raw: dict[str, Any]) -> dict[str, Any]:
+    """An entry under `estimators` for each file or module under `add`, trained as the comparison's baseline is."""
+    added, known, comparison = raw.get("add"), raw.get("estimators"), raw.get("comparison")
+    sources = [part for part in added.split(",") if part] if isinstance(added, str) else added
+    if not sources or not isinstance(known, dict) or not isinstance(comparison, dict):
+        return raw | {"add": sources or ()}
+    like = known.get(comparison.get("baseline")) or {}
+    entries = {
+        provenance.name_of(str(source)): {**like, "settings": {}, "source": str(source)} for source in sources
+    }
+    return raw | {"add": sources, "estimators": {**entries, **known}}
+
+
 def parse(raw: dict[str, Any]) -> Config:
     """Check a configuration.
 
     Raises UserError that names each unknown key or wrong value.
     """
     try:
-        return Config.model_validate(raw)
+        return Config.model_validate(_with_added(raw))
     except ValidationError as error:
         # pydantic puts the branches of a union among the keys; a user knows only the keys
         keys = [
@@ -268,11 +278,6 @@ def parse(raw: dict[str, Any]) -> Config:
             f"  {'.'.join(key) or 'config'}: {e['msg']}" for key, e in zip(keys, error.errors(), strict=True)
         ]
         raise UserError("config.yaml is refused:\n" + "\n".join(problems)) from None
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
 
 
 def read(path: Path) -> Config:

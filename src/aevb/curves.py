@@ -13,13 +13,11 @@ import pandas as pd
 from scipy import stats
 
 from aevb import UserError
-from aevb.experiments import Cell
+from aevb.experiments import AS_PUBLISHED, CERTIFIED, Cell
 
 CURVE = ["dataset", "method", "n_latent", "n_train", "split"]  # what identifies one curve of a figure
 DATASETS = ["mnist", "frey", "digits"]  # the order of the rows of panels
 METHOD_NAMES = {"aevb": "AEVB", "wake_sleep": "Wake-Sleep", "mcem": "MCEM"}  # as the paper writes them
-
-CERTIFIED, AS_PUBLISHED = "appendix_d_robust", "appendix_d_paper"  # estimators of log p(x) in Figure 3
 
 
 def select(rows: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:

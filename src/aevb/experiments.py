@@ -20,6 +20,8 @@ EVIDENCE: dict[str, tuple[str, str, float]] = {
     "quadrature": ("quadrature", "evidence", 3),
 }
 
+CERTIFIED, AS_PUBLISHED = "appendix_d_robust", "appendix_d_paper"
+
 Dataset = Literal["mnist", "frey", "digits"]
 Positive = Annotated[int, Field(gt=0, strict=True)]
 
@@ -44,6 +46,7 @@ class Cell(Strict):
     warm_up: Annotated[int, Field(ge=0)]
     train_points: Positive
     settings: dict[str, int | float]
+    source: str = ""  # where an estimator of the reader's lies; no number depends on that
 
     @property
     def path(self) -> str:

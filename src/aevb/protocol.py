@@ -12,6 +12,7 @@ from aevb.experiments import Dataset, Positive, Strict
 from aevb.schedule import BLOCK, PREFERRED, report_points
 
 Figure = Literal["figure2", "figure3", "figure4", "figure5"]
+Study = Literal["comparison", "full_vb"]  # what is trained beside the paper's figures
 
 
 def _report_point(value: float) -> float:
@@ -28,6 +29,8 @@ def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
         raise ValueError(f"{list(values)} names something twice")
     return values
 
+
+TRAIN_SIZES = {"mnist": 50_000, "frey": 1_600, "digits": 1_500}
 
 Count = Annotated[int, Field(ge=0, strict=True)]
 Unique = AfterValidator(_unique)
@@ -62,6 +65,7 @@ class EstimatorConfig(Strict):
     search_samples: Budget
     search_points: Positive | None = None
     settings: dict[str, int | float]
+    source: str = ""  # of a file or module of the reader's; otherwise src/aevb/estimators/{name}.py
 
 
 Names = Annotated[tuple[str, ...], Unique]
@@ -95,6 +99,18 @@ class CertificationConfig(Strict):
     temperatures: Annotated[int, Field(ge=2)]
 
 
+class SizesConfig(Strict):
+    n_hidden: Positive
+    n_latent: Positive
+    n_train: Positive | None = None
+
+
+class ComparisonConfig(Strict):
+    baseline: str
+    estimators: Names
+    sizes: dict[Dataset, SizesConfig]
+
+
 class GridConfig(Strict):
     estimators: Annotated[tuple[str, ...], AtLeastOne, Unique]
     n_hidden: Positive
@@ -104,11 +120,12 @@ class GridConfig(Strict):
 
 class ScaleConfig(Strict):
     seeds: Positive
-    samples: dict[Figure, Budget | dict[Dataset, Budget]]
+    comparison_seeds: Positive
+    samples: dict[Figure | Study, Budget | dict[Dataset, Budget]]
     evidence_points: Positive
     evidence_every: Positive
     certification_points: Annotated[int, Field(ge=2)]
 
-    def budget(self, figure: Figure, dataset: Dataset) -> int:
+    def budget(self, figure: Figure | Study, dataset: Dataset) -> int:
         samples = self.samples[figure]
         return int(samples[dataset] if isinstance(samples, dict) else samples)

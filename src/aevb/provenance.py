@@ -1,12 +1,18 @@
 """Which code, versions and settings a number depends on.
 
 Modules are found by following imports in the source, without importing anything, so the workflow can declare them as
-inputs and the store can address runs by them.
+inputs and the store can address runs by them. A module of the package is named by its path below it without the
+suffix, such as `estimators/aevb`; a file of the reader's by its absolute path.
 """
 
 import ast
 import hashlib
+import importlib.util
+import re
+import sys
 from pathlib import Path
+
+from aevb import UserError
 
 PACKAGE = Path(__file__).parent
 # modules that move bytes about without deciding a number; the data's content is in every run's address by its digest
@@ -16,10 +22,7 @@ PLUMBING = frozenset(
 
 
 def modules(*roots: str) -> list[str]:
-    """The package's modules reachable from `roots` by imports, roots included, without PLUMBING.
-
-    A module is named by its path below the package without the suffix, such as `estimators/aevb`.
-    """
+    """The modules reachable from `roots` by imports, roots included, without PLUMBING."""
     found: set[str] = set()
     waiting = list(roots)
     while waiting:
@@ -40,27 +43,92 @@ def estimators() -> list[str]:
     return sorted(path.stem for path in (PACKAGE / "estimators").glob("[a-z]*.py"))
 
 
+def name_of(source: str) -> str:
+    """The identifier of a learning algorithm outside the package: the last part of its path or module's name.
+
+    Raises UserError where that is no identifier, or that of one of the package's own.
+    """
+    name = source.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".py").rsplit(".", 1)[-1]
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise UserError(
+            f"The estimator {source} cannot be called '{name}': rename its file to small letters, digits and "
+            "underscores, with a letter first."
+        )
+    if name in estimators():
+        raise UserError(f"The estimator {source} has the name of the suite's own '{name}': rename its file.")
+    return name
+
+
+def estimator(name: str, source: str = "") -> str:
+    """The module of a learning algorithm: the package's own of that name, or where `source` says.
+
+    source: a path that ends in .py, or the dotted name of a module that Python finds from here.
+
+    Raises UserError when there is no such file, or none that defines build().
+    """
+    if not source:
+        if name not in estimators():
+            raise UserError(f"There is no estimator '{name}'. Known ones: {', '.join(estimators())}.")
+        return f"estimators/{name}"
+    path = Path(source).expanduser().absolute() if source.endswith(".py") else _installed(source)
+    if not path.is_file():
+        raise UserError(f"There is no estimator at {path}.")
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise UserError(f"The estimator {path} is not Python: {error}.") from error
+    if _function(tree, "build") is None:
+        raise UserError(
+            f"The estimator {path} must define build(model, optimiser, n_train, **settings) -> Estimator."
+        )
+    return str(path)
+
+
+def _installed(module: str) -> Path:
+    here = [path for path in (str(Path.cwd()),) if path not in sys.path]
+    sys.path[:0] = here
+    try:
+        found = importlib.util.find_spec(module)
+    except (ImportError, ValueError) as error:
+        raise UserError(f"There is no module {module} for an estimator: {error}.") from error
+    finally:
+        sys.path[:] = sys.path[len(here) :]
+    if found is None or found.origin is None:
+        raise UserError(f"There is no module {module} for an estimator; a path must end in .py.")
+    return Path(found.origin)
+
+
+def _function(tree: ast.Module, name: str) -> ast.FunctionDef | None:
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
+    return functions[-1] if functions else None
+
+
 def settings_of(module: str, function: str) -> set[str]:
     """The names of the settings that a module's function takes: its arguments that have a default."""
-    tree = ast.parse(_file(module).read_text(encoding="utf-8"))
-    found = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function)
+    found = _function(ast.parse(_file(module).read_text(encoding="utf-8")), function)
+    assert found is not None, f"{module} has no {function}()"
     named = found.args.args[len(found.args.args) - len(found.args.defaults) :] + found.args.kwonlyargs
     return {argument.arg for argument in named}
 
 
 def numerics_digest(estimator: str) -> str:
-    """A digest of the code that decides a run's weights and curve; comments and docstrings do not change it."""
+    """A digest of the code that decides a run's weights and curve; comments and docstrings do not change it.
+
+    estimator: the module of the learning algorithm. A file of the reader's may lie anywhere.
+    """
     digest = hashlib.sha256()
-    for module in modules("training", "processor", f"estimators/{estimator}"):
-        digest.update(f"{module}\n{_code(_file(module))}".encode())
+    for module in modules("training", "processor", estimator):
+        name = Path(module).name if module.endswith(".py") else module
+        digest.update(f"{name}\n{_code(_file(module))}".encode())
     return digest.hexdigest()
 
 
 def _file(module: str) -> Path:
-    return PACKAGE / f"{module}.py"
+    return Path(module) if module.endswith(".py") else PACKAGE / f"{module}.py"
 
 
 def _imports(module: str) -> list[str]:
+    """Modules that this one imports; of a reader's package, all files beside it."""
     tree = ast.parse(_file(module).read_text(encoding="utf-8"))
     names: list[str] = []
     for node in ast.walk(tree):
@@ -68,7 +136,10 @@ def _imports(module: str) -> list[str]:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     paths = {name.removeprefix("aevb").lstrip(".").replace(".", "/") for name in names}
     candidates = {path or "__init__" for path in paths} | {f"{path}/__init__" for path in paths if path}
-    return [candidate for candidate in candidates if _file(candidate).is_file()]
+    found = [candidate for candidate in candidates if _file(candidate).is_file()]
+    if module.endswith(".py") and (_file(module).parent / "__init__.py").exists():
+        found += map(str, _file(module).parent.glob("*.py"))
+    return found
 
 
 def _code(path: Path) -> str:

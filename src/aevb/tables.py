@@ -12,8 +12,8 @@ import pandas as pd
 from pandas.api.types import is_float_dtype
 
 from aevb import UserError
-from aevb.curves import CERTIFIED, CURVE, METHOD_NAMES, figure2_curves, figure3_curves, over_seeds
-from aevb.experiments import Cell
+from aevb.curves import CURVE, METHOD_NAMES, figure2_curves, figure3_curves, over_seeds
+from aevb.experiments import CERTIFIED, Cell
 
 COMPARISON = ["figure", *CURVE, "samples", "paper", "ours", "ci_low", "ci_high", "difference"]
 COSTS = [

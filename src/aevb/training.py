@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from aevb import engine, estimators, interrupts, models, trees
+from aevb import engine, estimators, interrupts, models, provenance, trees
 from aevb.bounds import mean_elbo, to_unit
 from aevb.data import Split
 from aevb.engine import Engine, Minibatches
@@ -83,17 +83,17 @@ class Trainer:
     @cached_property
     def numerics(self) -> str:
         """The digest of the code that decides the numbers."""
-        return numerics_digest(self.cell.estimator)
+        return numerics_digest(provenance.estimator(self.cell.estimator, self.cell.source))
 
     def estimator(self, step_sizes: list[float]) -> estimators.Estimator:
-        build = estimators.load(self.cell.estimator)
+        build = estimators.load(self.cell.estimator, self.cell.source)
         rates = torch.tensor(step_sizes, device=self.device)
         optimiser = adagrad(rates, warm_up=self.cell.warm_up)
         return build(self.model, optimiser, self.cell.n_train, **self.cell.settings)
 
     def open(self, member: Member) -> RunStore:
         digest = run_digest(
-            cell=self.cell.model_dump(mode="json"),
+            cell=self.cell.model_dump(mode="json", exclude={"source"}),
             step_size=member.step_size,
             data=self.data.digest,
             numerics=self.numerics,

@@ -5,7 +5,10 @@ everything random about one step, `step` is a deterministic function of state, b
 """
 
 import importlib
+import importlib.util
+import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -47,15 +50,31 @@ class Estimator(NamedTuple):
     evaluations: int = 1
 
 
-def load(name: str) -> Callable[..., Estimator]:
-    """The `build` function of estimators/{name}.py.
+def load(name: str, source: str = "") -> Callable[..., Estimator]:
+    """The `build` function of estimators/{name}.py, or of the file or module that `source` names.
 
-    Raises UserError when there is no such file.
+    Raises UserError when there is no such file, or when importing it raises.
     """
-    if name not in provenance.estimators():
-        raise UserError(f"There is no estimator '{name}'. Known ones: {', '.join(provenance.estimators())}.")
-    build: Callable[..., Estimator] = importlib.import_module(f"aevb.estimators.{name}").build
+    module = provenance.estimator(name, source)
+    if not source:
+        found = importlib.import_module(f"aevb.estimators.{name}")
+    else:
+        try:
+            found = _from_path(name, module) if source.endswith(".py") else importlib.import_module(source)
+        except Exception as error:
+            raise UserError(f"Importing the estimator {module} raised {error!r}.") from error
+    build: Callable[..., Estimator] = found.build
     return build
+
+
+def _from_path(name: str, path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"aevb_reader_{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = found  # dataclasses and pickles look their module up
+    spec.loader.exec_module(found)
+    return found
 
 
 class Objective(NamedTuple):

@@ -1,0 +1,179 @@
+"""Is a learning algorithm better than the baseline? Paired runs, and what may be said of them.
+
+Runs of the same seed have the same initial weights and minibatches, and the same noise where the methods draw noise
+of the same shape, so that differences within a seed vary less than runs do. Of the differences: their mean, a 95 %
+BCa interval (Efron 1987), the exact p-value of sign flips (Fisher 1935), and that adjusted for every test of the table
+(Holm 1979).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from aevb.experiments import Cell
+
+Values = NDArray[np.float64]
+
+LEVEL = 0.05  # chance that a family of tests names any difference that is none
+FEWEST = 6  # seeds: of fewer, no pattern of signs has a p-value below LEVEL
+RESAMPLES = 9_999
+EXACT = 2**16  # sign patterns up to which all are enumerated
+
+CELL = [name for name in Cell.IDENTITY if name != "estimator"]
+COLUMNS = [
+    *("dataset", "n_hidden", "n_latent", "n_train", "samples", "metric", "unit", "estimator", "baseline"),
+    *(
+        "n_seeds",
+        "value",
+        "baseline_value",
+        "difference",
+        "ci_low",
+        "ci_high",
+        "p_value",
+        "p_adjusted",
+        "verdict",
+    ),
+]
+
+
+class Run(NamedTuple):
+    """One seed of a method: its bound on the test set along training, and its end."""
+
+    samples: Values
+    bound: Values
+    seconds: Values
+    log_likelihood: float  # certified, of the test points; NaN where it was refused
+
+    @property
+    def diverged(self) -> bool:
+        return not math.isfinite(self.bound[-1])
+
+
+class Metric(NamedTuple):
+    """What is compared. `pair` gives the two methods' values of one seed; higher is better where it is tested."""
+
+    unit: str
+    tested: bool
+    pair: Callable[[Run, Run], tuple[float, float]]
+
+
+METRICS = {
+    "bound": Metric("nats", True, lambda run, other: (run.bound[-1], other.bound[-1])),
+    "log_likelihood": Metric("nats", True, lambda run, other: (run.log_likelihood, other.log_likelihood)),
+    "samples": Metric("times", False, lambda run, other: _reached(run, other, "samples")),
+    "seconds": Metric("times", False, lambda run, other: _reached(run, other, "seconds")),
+}
+
+
+def compare(runs: dict[tuple[Any, ...], list[Run]], baseline: str) -> pd.DataFrame:
+    """comparison.csv: a row per method other than the baseline, and metric.
+
+    runs: (dataset, n_hidden, n_latent, n_train, estimator) -> its runs, in the order of seeds.
+    Differences are method - baseline in nats. Of what it takes to reach a given bound, the worse of the pair's two
+    final ones, they are ratios: how many times the baseline's samples (or seconds of the stack of seeds) the method
+    needs, geometric means, not tested.
+    """
+    rows = [
+        dict(zip(CELL, key[:-1], strict=True))
+        | {"samples": int(method[0].samples[-1]), "metric": name, "unit": metric.unit}
+        | {"estimator": key[-1], "baseline": baseline, "n_seeds": len(method)}
+        | _row(metric, method, runs[*key[:-1], baseline])
+        for key, method in runs.items()
+        if key[-1] != baseline
+        for name, metric in METRICS.items()
+    ]
+    table = pd.DataFrame(rows).reindex(columns=COLUMNS)
+    table["p_adjusted"] = holm(table["p_value"].to_numpy(dtype=float))
+    table["verdict"] = [_verdict(row) for row in table.to_dict("records")]
+    return table.drop(columns=[name for name in table if name not in COLUMNS])
+
+
+def _row(metric: Metric, method: list[Run], baseline: list[Run]) -> dict[str, Any]:
+    for name, runs in (("", method), ("baseline ", baseline)):
+        diverged = sum(run.diverged for run in runs)
+        if diverged:
+            return {"verdict": f"{name}diverged: {diverged} of {len(runs)} seeds"}
+    values, others = np.array(
+        [metric.pair(run, other) for run, other in zip(method, baseline, strict=True)], dtype=float
+    ).T
+    if not (np.isfinite(values).all() and np.isfinite(others).all()):
+        refused = int((~np.isfinite(values - others)).sum())
+        return {"verdict": f"no value: log p(x) refused for {refused} of {len(values)} seeds"}
+    if metric.unit == "times":
+        summary = mean_and_interval(np.log(values / others))
+        shown = {name: math.exp(value) for name, value in summary.items()}
+        return shown | {
+            "value": math.exp(np.log(values).mean()),
+            "baseline_value": math.exp(np.log(others).mean()),
+        }
+    row = mean_and_interval(values - others) | {"value": values.mean(), "baseline_value": others.mean()}
+    return row | ({"p_value": sign_flip(values - others)} if metric.tested and len(values) >= FEWEST else {})
+
+
+def _reached(run: Run, other: Run, axis: str) -> tuple[float, float]:
+    """How much each needed to reach the worse of the two final bounds."""
+    level = min(run.bound[-1], other.bound[-1])
+    return first_reached(run, level, axis), first_reached(other, level, axis)
+
+
+def first_reached(run: Run, level: float, axis: str) -> float:
+    """Samples or seconds at which the bound first reaches `level`, linear between report points."""
+    along: Values = getattr(run, axis)
+    n = int(np.argmax(run.bound >= level))
+    if n == 0:
+        return float(along[0])  # before the first report; its place is not known better
+    low, high = run.bound[n - 1], run.bound[n]
+    return float(along[n - 1] + (level - low) / (high - low) * (along[n] - along[n - 1]))
+
+
+def mean_and_interval(differences: Values) -> dict[str, float]:
+    """The mean of paired differences (n,) and its 95 % BCa interval; NaN for a single one."""
+    mean = float(differences.mean())
+    if len(differences) < 2:
+        return {"difference": mean, "ci_low": math.nan, "ci_high": math.nan}
+    if np.ptp(differences) == 0:  # the acceleration of equal values is 0/0
+        return {"difference": mean, "ci_low": mean, "ci_high": mean}
+    interval = stats.bootstrap(
+        (differences,), np.mean, n_resamples=RESAMPLES, method="BCa", rng=np.random.default_rng(0)
+    ).confidence_interval
+    return {"difference": mean, "ci_low": float(interval.low), "ci_high": float(interval.high)}
+
+
+def sign_flip(differences: Values) -> float:
+    """Two-sided p-value of the mean of paired differences (n,) under flips of their signs: exact up to 16 of them."""
+    result = stats.permutation_test(
+        (differences,),
+        np.mean,
+        permutation_type="samples",
+        n_resamples=EXACT,
+        rng=np.random.default_rng(0),
+    )
+    return float(result.pvalue)
+
+
+def holm(p: Sequence[float] | Values) -> Values:
+    """p-values adjusted for their number by Holm's step-down procedure; NaN (not tested) stays and does not count."""
+    p = np.asarray(p, dtype=float)
+    order = np.argsort(p)[: np.isfinite(p).sum()]  # NaN sorts last
+    factors = len(order) - np.arange(len(order))
+    adjusted = np.full(p.shape, np.nan)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1)
+    return adjusted
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    said = row.get("verdict")
+    if isinstance(said, str):
+        return said
+    if not METRICS[row["metric"]].tested:
+        return ""
+    if row["n_seeds"] < FEWEST:
+        return f"too few seeds: {row['n_seeds']}, and a verdict needs {FEWEST}"
+    if row["p_adjusted"] < LEVEL:
+        return "better" if row["difference"] > 0 else "worse"
+    return "no difference shown"

@@ -1,0 +1,107 @@
+"""What the sections of config.yaml say of each other, checked; aevb.protocol checks each by itself.
+
+Each check raises ValueError with a sentence that begins with the key at fault.
+"""
+
+from typing import TYPE_CHECKING, get_args
+
+from aevb import provenance
+from aevb.experiments import CERTIFIED, EVIDENCE, Dataset
+from aevb.protocol import TRAIN_SIZES, Figure, GridConfig, Study
+
+if TYPE_CHECKING:
+    from aevb.config import Config
+
+
+def check(config: "Config") -> None:
+    _require(
+        config.scale in config.scales, f"scale: '{config.scale}' is not one of {', '.join(config.scales)}"
+    )
+    most = max(max(scale.seeds, scale.comparison_seeds) for scale in config.scales.values())
+    _require(config.step_size.seed >= most, f"step_size.seed: runs use seeds 0..{most - 1}; take another")
+    _check_estimators(config)
+    _check_evidence(config)
+    _check_comparison(config)
+    for name in (*get_args(Figure), *get_args(Study)):
+        for dataset, grid in config.grids(name).items():
+            _check_grid(config, name, dataset, grid)
+
+
+def _check_estimators(config: "Config") -> None:
+    files = provenance.estimators()
+    for name, estimator in config.estimators.items():
+        known = name in files or bool(estimator.source)
+        _require(known, f"estimators: there is no file for '{name}' among {', '.join(files)}")
+        module = provenance.estimator(name, estimator.source)
+        if estimator.source:
+            expected = provenance.name_of(estimator.source)
+            _require(name == expected, f"estimators.{name}: the name of its source is '{expected}'")
+        unknown = ", ".join(set(estimator.settings) - provenance.settings_of(module, "build"))
+        _require(not unknown, f"estimators.{name}.settings: build() of {name}.py takes no {unknown}")
+
+
+def _check_evidence(config: "Config") -> None:
+    for name in config.evidence.settings:
+        known = ", ".join(EVIDENCE)
+        _require(name in EVIDENCE, f"evidence.settings.{name} is not one of {known}")
+        module, function, _ = EVIDENCE[name]
+        takes = provenance.settings_of(f"evidence/{module}", function)
+        unknown = ", ".join(set(config.evidence.of(name)) - takes)
+        _require(not unknown, f"evidence.settings.{name}: {function}() of {module}.py takes no {unknown}")
+    named = {
+        "evidence.along_training": config.evidence.along_training,
+        "evidence.at_the_end": config.evidence.at_the_end,
+        "certification.estimators": config.certification.estimators,
+        "comparison": (CERTIFIED,),
+    }
+    for where, names in named.items():
+        missing = ", ".join(set(names) - set(config.evidence.settings))
+        _require(not missing, f"{where}: no entry under evidence.settings for {missing}")
+
+
+def _check_comparison(config: "Config") -> None:
+    comparison = config.comparison
+    twice = comparison.baseline in comparison.estimators
+    _require(not twice, f"comparison.estimators: {comparison.baseline} is the baseline itself")
+    limit = EVIDENCE[CERTIFIED][2]
+    for dataset, sizes in comparison.sizes.items():
+        where = f"comparison.sizes.{dataset}.n_latent"
+        _require(
+            sizes.n_latent <= limit, f"{where}: {CERTIFIED} certifies at most {limit:g} latent dimensions"
+        )
+
+
+def _check_grid(config: "Config", name: Figure | Study, dataset: Dataset, grid: GridConfig) -> None:
+    where = f"figures.{name}.{dataset}" if name in get_args(Figure) else f"{name}: {dataset}"
+    for estimator in grid.estimators:
+        _require(
+            estimator in config.estimators, f"{where}: estimator '{estimator}' has no entry under estimators"
+        )
+    size = TRAIN_SIZES[dataset]
+    for n_train in grid.n_train or ():
+        _require(n_train <= size, f"{where}: n_train {n_train} exceeds the {size} points of {dataset}")
+    if name == "figure3":
+        for estimator in config.evidence.along_training:
+            limit = EVIDENCE[estimator][2]
+            most = f"{estimator} takes at most {limit} latent dimensions"
+            _require(max(grid.n_latent) <= limit, f"{where}.n_latent: {most}")
+    if name == "figure4":
+        _require(grid.n_latent == (2,), f"{where}.n_latent: a manifold needs [2]")
+        _require(len(grid.estimators) == 1, f"{where}.estimators: one manifold is drawn, so name one")
+    if dataset in config.datasets:
+        _check_entries(config, name, dataset)
+
+
+def _check_entries(config: "Config", name: Figure | Study, dataset: Dataset) -> None:
+    """What the chosen datasets' figures look up elsewhere."""
+    _require(dataset in config.models, f"models.{dataset} is missing")
+    _require(dataset in config.step_size.n_latent, f"step_size.n_latent.{dataset} is missing")
+    for scale_name, scale in config.scales.items():
+        samples = scale.samples.get(name, {})
+        there = name in scale.samples and (not isinstance(samples, dict) or dataset in samples)
+        _require(there, f"scales.{scale_name}.samples.{name} is missing or has no budget for {dataset}")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
