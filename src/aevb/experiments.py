@@ -21,6 +21,7 @@ EVIDENCE: dict[str, tuple[str, str, float]] = {
 }
 
 Dataset = Literal["mnist", "frey", "digits"]
+LABELLED = frozenset({"mnist", "digits"})  # datasets whose images have labels: the Frey faces have none
 Positive = Annotated[int, Field(gt=0, strict=True)]
 
 
