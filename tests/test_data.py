@@ -28,6 +28,10 @@ def idx(pixels: bytes, magic: int = 2051, shape: tuple[int, int, int] = SHAPE) -
     return gzip.compress(struct.pack(">4i", magic, *shape) + pixels)
 
 
+def read_flat(path: Path) -> np.ndarray:
+    return data.read_idx(path, SHAPE).reshape(len(PIXELS) // 6, -1)
+
+
 PIXELS = bytes(range(30))
 GOOD_GZ = idx(PIXELS)
 BAD_GZ = {
@@ -48,9 +52,7 @@ BAD_GZ = {
 def test_a_bad_idx_file_is_refused(tmp_path, monkeypatch, fault):
     content, reason = BAD_GZ[fault]
     (tmp_path / "tiny.gz").write_bytes(content)
-    tiny = data.Dataset(
-        (2, 3), 255.0, 3, 2, lambda path: data._read_idx(path, SHAPE), (remote(content, name="tiny.gz"),)
-    )
+    tiny = data.Dataset((2, 3), 255.0, 3, 2, read_flat, (remote(content, name="tiny.gz"),))
     monkeypatch.setitem(data.DATASETS, "tiny", tiny)
     with pytest.raises(UserError, match=reason):
         data.prepare("tiny", tmp_path)
@@ -60,7 +62,7 @@ def test_a_bomb_is_not_unpacked(tmp_path):
     (tmp_path / "bomb.gz").write_bytes(BAD_GZ["bomb"][0])
     tracemalloc.start()
     with pytest.raises(UserError):
-        data._read_idx(tmp_path / "bomb.gz", SHAPE)
+        data.read_idx(tmp_path / "bomb.gz", SHAPE)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2_000_000
@@ -69,7 +71,7 @@ def test_a_bomb_is_not_unpacked(tmp_path):
 def test_a_good_idx_file_is_split_into_its_first_and_last_images(tmp_path, monkeypatch):
     (tmp_path / "tiny.gz").write_bytes(GOOD_GZ)
     file = remote(GOOD_GZ, name="tiny.gz")
-    tiny = data.Dataset((2, 3), 255.0, 2, 1, lambda path: data._read_idx(path, SHAPE), (file,))
+    tiny = data.Dataset((2, 3), 255.0, 2, 1, read_flat, (file,))
     monkeypatch.setitem(data.DATASETS, "tiny", tiny)
     split = data.prepare("tiny", tmp_path)
     np.testing.assert_array_equal(split.train, np.arange(12).reshape(2, 6))

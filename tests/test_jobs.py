@@ -24,7 +24,7 @@ from aevb.experiments import (
     Search,
     canonical,
 )
-from aevb.jobs import certify, collect, compute, draw, evidence
+from aevb.jobs import certify, collect, compute, draw, evidence, represent
 
 CELL = Cell(
     dataset="digits",
@@ -346,6 +346,89 @@ def test_certification_holds_every_estimator_against_what_is_exact(points, runs,
     assert known.loc[("exact", "quadrature"), "verdict"] == "accurate"
     draw.certification_figure(tmp_path / "certification.csv", tmp_path / "forest")
     files_with(tmp_path / "forest")
+
+
+# -------------------------------------------------------------------------------------------- representations
+
+
+@pytest.fixture(scope="module")
+def labels(points):
+    path = points.with_name("digits_labels.npz")
+    represent.prepare_labels("digits", points, path.parent, path)
+    return path
+
+
+def represented(points, labels, runs, output, job=JOB):
+    weights = [runs / f"seed{seed}/weights.safetensors" for seed in job.seeds]
+    represent.represent(job, points, labels, weights, output, **WHERE)
+    return pd.read_csv(output)
+
+
+def test_a_representation_has_a_row_for_every_seed_and_one_in_the_table(points, labels, runs, tmp_path):
+    cells, yardsticks = [tmp_path / "cell.csv"], [tmp_path / "yardstick.csv"]
+    rows = represented(points, [labels], runs, cells[0])
+    assert rows["seed"].tolist() == [0, 1]
+    assert (rows["n_points"] == 297).all()
+    assert rows.notna().all(axis=None)
+    represent.yardstick("digits", CELL.n_train, points, [labels], yardsticks[0], **WHERE)
+    represent.representation_table(cells, yardsticks, tmp_path / "table.csv")
+    [row] = pd.read_csv(tmp_path / "table.csv").to_dict("records")
+    assert {name: row[name] for name in Cell.IDENTITY} == CELL.identity
+    assert row["reconstruction_error"] == pytest.approx(rows["reconstruction_error"].mean())
+    split = data.load(points)
+    pixels = (split.test / split.scale).astype(np.float32)
+    assert row["corruption_error"] == pytest.approx(np.square(pixels).mean() / 4, rel=0.05)
+    assert 0.9 < row["pixel_accuracy"] < 1
+    blank = np.square(pixels - (split.train[:200] / split.scale).mean(0)).mean()
+    assert row["mean_image_error"] == pytest.approx(blank, rel=1e-4)
+    assert 0 < row["reconstruction_error"] < 1.05 * blank
+    assert row["latent_accuracy_ci_low"] < row["latent_accuracy"] < row["latent_accuracy_ci_high"]
+
+
+def test_a_representation_is_that_of_its_own_seed(points, labels, runs, tmp_path):
+    both = represented(points, [labels], runs, tmp_path / "both.csv")
+    second = JOB.model_copy(update={"seeds": (1,)})
+    alone = represented(points, [labels], runs, tmp_path / "one.csv", second)
+    pd.testing.assert_frame_equal(alone, both[both["seed"] == 1].reset_index(drop=True), rtol=1e-4)
+
+
+def test_without_labels_a_representation_has_no_accuracy_and_all_the_rest(points, runs, tmp_path):
+    rows = represented(points, [], runs, tmp_path / "cell.csv")
+    empty = rows.columns[rows.isna().all()]
+    assert set(empty) == {"latent_accuracy", "latent_accuracy_std_error"}
+    represent.yardstick("digits", CELL.n_train, points, [], tmp_path / "yardstick.csv", **WHERE)
+    beside = pd.read_csv(tmp_path / "yardstick.csv")
+    assert set(beside.columns[beside.isna().all()]) == {"pixel_accuracy", "pixel_accuracy_std_error"}
+
+
+def test_a_method_without_an_encoder_has_no_row(points, labels, runs, tmp_path):
+    mcem = Job(cell=MCEM, seeds=(0,), samples=10_000)
+    trained_mcem = trained(mcem, points, tmp_path / "mcem")
+    assert represented(points, [labels], trained_mcem, tmp_path / "none.csv", mcem).empty
+    represented(points, [labels], runs, tmp_path / "some.csv")
+    represent.yardstick("digits", CELL.n_train, points, [labels], tmp_path / "yardstick.csv", **WHERE)
+    for cells, n_rows in [(["none.csv"], 0), (["none.csv", "some.csv"], 1)]:
+        inputs = [tmp_path / name for name in cells]
+        represent.representation_table(inputs, [tmp_path / "yardstick.csv"], tmp_path / "table.csv")
+        table = pd.read_csv(tmp_path / "table.csv")
+        assert len(table) == n_rows
+        assert {"denoising_error", "corruption_error"} <= set(table.columns)
+        collect.html([tmp_path / "table.csv"], [tmp_path / "table.html"])
+
+
+def test_the_representation_of_diverged_runs_is_empty_and_not_a_number(points, labels, tmp_path):
+    runs = trained(JOB, points, tmp_path, HOPELESS)
+    rows = represented(points, [labels], runs, tmp_path / "cell.csv")
+    measures = ["reconstruction_error", "denoising_error", "active_units", "latent_accuracy"]
+    assert rows[measures].isna().all(axis=None)
+
+
+def test_labels_of_other_images_are_refused(points, labels, runs, tmp_path):
+    split = data.load(points)
+    other = tmp_path / "digits.npz"
+    data.save(data.make_split("digits", split.train[::-1], split.test, split.scale, split.image_shape), other)
+    with pytest.raises(UserError, match="does not hold the labels of these images of 'digits'"):
+        represented(other, [labels], runs, tmp_path / "cell.csv")
 
 
 # ------------------------------------------------------------------------------------- collecting and drawing

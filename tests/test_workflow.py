@@ -222,6 +222,20 @@ def test_a_target_needs_no_more_than_its_own_cells(source, tmp_path, target):
     assert rules(jobs)[target] == 1
 
 
+@pytest.mark.parametrize(
+    ("datasets", "labelled"), [(("mnist", "frey"), ["mnist"]), (("digits",), ["digits"])]
+)
+def test_representations_are_those_of_figure2_with_labels_where_there_are_any(
+    source, tmp_path, datasets, labelled
+):
+    jobs = planned(source, tmp_path, "representation", config=[f"datasets={','.join(datasets)}"])
+    cells = grid(datasets, ["figure2"])
+    expected = {"represent": len(cells), "train": len(cells), "yardstick": len(datasets)}
+    assert {rule: rules(jobs)[rule] for rule in expected} == expected
+    assert [job["dataset"] for rule, job in jobs if rule == "labels"] == labelled
+    assert "evidence" not in rules(jobs)
+
+
 def test_a_cell_trains_in_one_job_whatever_the_number_of_its_seeds(source, tmp_path):
     target = f"results/runs/{CELL}/seed0/curve.csv"
     for scale in ["smoke", "paper"]:

@@ -12,7 +12,8 @@ import hashlib
 import math
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,15 +92,10 @@ def load(path: Path) -> Split:
 
     Raises: UserError for a missing, damaged, renamed or foreign file. Nothing is unpickled.
     """
-    if not path.exists():
-        raise UserError(f"There is no {path}. Let Snakemake make it: snakemake --cores 1 {path}")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            rows, columns = file["image_shape"].tolist()
-            stored = str(file["digest"])
-            split = make_split(path.stem, file["train"], file["test"], file["scale"].item(), (rows, columns))
-    except Exception as error:  # numpy, zipfile and zlib raise a dozen unrelated types on a damaged file
-        raise UserError(f"Cannot read {path}: {error!r}. Delete it and run again.") from error
+    with opened(path) as file:
+        rows, columns = file["image_shape"].tolist()
+        stored = str(file["digest"])
+        split = make_split(path.stem, file["train"], file["test"], file["scale"].item(), (rows, columns))
     if split.digest != stored:
         raise UserError(
             f"{path} is damaged, or is not the dataset {path.stem!r}: its digest is {split.digest}, "
@@ -108,16 +104,36 @@ def load(path: Path) -> Split:
     return split
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
+    """The arrays of the npz file at `path`, to be taken out inside the `with`.
+
+    Raises: UserError for a file that is missing or that does not hold them. Nothing is unpickled.
+    """
+    if not path.exists():
+        raise UserError(f"There is no {path}. Let Snakemake make it: snakemake --cores 1 {path}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            yield file
+    except Exception as error:  # numpy, zipfile and zlib raise a dozen unrelated types on a damaged file
+        raise UserError(f"Cannot read {path}: {error!r}. Delete it and run again.") from error
+
+
 # ---------------------------------------------------------------------------------------------------- readers
 
 
 def _read_mnist(train: Path, test: Path) -> np.ndarray:
-    return np.concatenate([_read_idx(train, (60_000, 28, 28)), _read_idx(test, (10_000, 28, 28))])
+    images = [read_idx(train, (60_000, 28, 28)), read_idx(test, (10_000, 28, 28))]
+    return np.concatenate(images).reshape(70_000, -1)
 
 
-def _read_idx(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
-    """Images (count, rows * columns) from a gzipped IDX file: big-endian magic 2051, the shape, the pixels."""
-    header = struct.pack(">4i", 2051, *shape)
+def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """The uint8 array of that shape in a gzipped IDX file: a big-endian magic number, the shape, the values.
+
+    The magic number is 2048 for bytes plus the number of axes: 2051 for images, 2049 for labels.
+    Raises: UserError for a file that does not unpack or holds anything else.
+    """
+    header = struct.pack(f">{1 + len(shape)}i", 2048 + len(shape), *shape)
     size = len(header) + math.prod(shape)
     try:
         with gzip.open(path) as stream:
@@ -126,18 +142,18 @@ def _read_idx(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
         raise UserError(f"{path} does not unpack: {error}. Delete it and run again.") from error
     if content[: len(header)] != header:
         raise UserError(
-            f"{path} is not an IDX file of {shape} images: it begins with {content[:16].hex(' ')}."
+            f"{path} is not an IDX file of shape {shape}: it begins with {content[: len(header)].hex(' ')}."
         )
     if len(content) != size:
-        raise UserError(f"{path} does not unpack to the {size} bytes of {shape} images. Delete it.")
-    return np.frombuffer(content, np.uint8, offset=len(header)).reshape(shape[0], -1)
+        raise UserError(f"{path} does not unpack to the {size} bytes of shape {shape}. Delete it.")
+    return np.frombuffer(content, np.uint8, offset=len(header)).reshape(shape)
 
 
 def _read_frey(path: Path) -> np.ndarray:
     pixels = np.ascontiguousarray(_read_mat(path, "ff", (560, 1965)).T)
     if hashlib.sha256(pixels.data).hexdigest() != FREY_PIXELS:
         raise UserError(f"{path} does not hold the Frey faces: the digest of its pixels is wrong. Delete it.")
-    return _shuffle(pixels)
+    return shuffle(pixels)
 
 
 def _read_mat(path: Path, variable: str, shape: tuple[int, int]) -> np.ndarray:
@@ -160,11 +176,11 @@ def _read_mat(path: Path, variable: str, shape: tuple[int, int]) -> np.ndarray:
 def _read_digits() -> np.ndarray:
     from sklearn.datasets import load_digits  # here, because it costs every other dataset a second
 
-    return _shuffle(load_digits().data.astype(np.uint8))
+    return shuffle(load_digits().data.astype(np.uint8))
 
 
-def _shuffle(images: np.ndarray) -> np.ndarray:
-    """Images in the order of numpy's RandomState(0) permutation.
+def shuffle(images: np.ndarray) -> np.ndarray:
+    """Images, or what belongs to them one by one, in the order of numpy's RandomState(0) permutation.
 
     The paper does not give its order. This stream is frozen across numpy versions, and an independent trial
     of the protocol used this very permutation, so that its values can be compared with ours.

@@ -23,6 +23,7 @@ EVIDENCE: dict[str, tuple[str, str, float]] = {
 CERTIFIED, AS_PUBLISHED = "appendix_d_robust", "appendix_d_paper"
 
 Dataset = Literal["mnist", "frey", "digits"]
+LABELLED = frozenset({"mnist", "digits"})  # datasets whose images have labels: the Frey faces have none
 Positive = Annotated[int, Field(gt=0, strict=True)]
 
 

@@ -17,7 +17,18 @@ from aevb import UserError
 PACKAGE = Path(__file__).parent
 # modules that move bytes about without deciding a number; the data's content is in every run's address by its digest
 PLUMBING = frozenset(
-    {"__init__", "config", "data", "download", "experiments", "files", "interrupts", "provenance", "store"}
+    {
+        "__init__",
+        "config",
+        "data",
+        "download",
+        "experiments",
+        "files",
+        "interrupts",
+        "labels",
+        "provenance",
+        "store",
+    }
 )
 
 

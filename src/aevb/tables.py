@@ -10,6 +10,7 @@ import great_tables
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_float_dtype
+from scipy import stats
 
 from aevb import UserError
 from aevb.curves import CURVE, METHOD_NAMES, figure2_curves, figure3_curves, over_seeds
@@ -26,6 +27,28 @@ SIDE_BY_SIDE = {  # columns of bound_and_likelihood.csv: which estimator's, and 
     "annealed": ("annealed", "lower_bound"),
     "appendix_d": (CERTIFIED, "log_likelihood"),
 }
+MEASURES = [
+    "reconstruction_error",
+    "reconstruction_nats",
+    "denoising_error",
+    "latent_accuracy",
+    "active_units",
+]
+OVER_POINTS = MEASURES[:-1]  # means over test points, with a standard error
+HELD_AGAINST = {  # the yardstick of a measure
+    "reconstruction_error": "mean_image_error",
+    "denoising_error": "corruption_error",
+    "latent_accuracy": "pixel_accuracy",
+}
+REPRESENTED = [  # columns of the runs of a cell
+    *[*Cell.IDENTITY, "seed", "samples", "n_points", *MEASURES],
+    *(f"{name}_std_error" for name in OVER_POINTS),
+]
+YARDSTICK = ["dataset", "n_train"]  # what identifies one
+YARDSTICKS = [
+    *[*YARDSTICK, *HELD_AGAINST.values()],
+    *(f"{name}_std_error" for name in HELD_AGAINST.values()),
+]
 SENTENCES = {"refusal", "verdict"}  # shown wide enough to be read
 COUNTS = {"samples", "n_hidden", "n_latent", "n_train", "n_points"}  # shown with thousands separators
 ERRORS = {"bias", "ci_low", "ci_high", "std_error", "rms_error", "claimed_error"}  # of certification, in nats
@@ -79,6 +102,42 @@ def bound_and_likelihood(marginal: pd.DataFrame) -> pd.DataFrame:
 
 def _value_of(rows: dict[str, pd.Series], estimator: str, column: str) -> float:
     return float(rows[estimator][column]) if estimator in rows else math.nan
+
+
+def representation(runs: pd.DataFrame, yardsticks: pd.DataFrame) -> pd.DataFrame:
+    """What each cell's representation is worth, from its runs (columns REPRESENTED) and its yardsticks (YARDSTICKS).
+
+    Every measure is a mean over seeds with its 95 % t-interval `_ci_low, _ci_high`, NaN for a single seed; a diverged
+    seed makes it NaN. `_std_error` is over test points: the mean of the seeds', since all see the same points and
+    more seeds do not make it smaller. A yardstick stands beside the measure that is held against it.
+    """
+    rows = []
+    for identity, cell in runs.groupby(list(Cell.IDENTITY), sort=False):
+        row = dict(zip(Cell.IDENTITY, identity, strict=True))
+        row |= {"samples": cell["samples"].max(), "n_seeds": len(cell), "n_points": cell["n_points"].max()}
+        beside = yardsticks[(yardsticks[YARDSTICK] == [row[name] for name in YARDSTICK]).all(axis="columns")]
+        row |= {name: beside[name].item() for name in YARDSTICKS}
+        for name in MEASURES:
+            row |= _over_seeds(name, cell[name].to_numpy(float))
+        for name in OVER_POINTS:
+            row[f"{name}_std_error"] = cell[f"{name}_std_error"].to_numpy(float).mean()
+        rows.append(row)
+    return pd.DataFrame(rows, columns=_representation_columns())
+
+
+def _over_seeds(name: str, values: np.ndarray) -> dict[str, float]:
+    n, mean = len(values), values.mean()
+    half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
+    return {name: mean, f"{name}_ci_low": mean - half, f"{name}_ci_high": mean + half}
+
+
+def _representation_columns() -> list[str]:
+    columns = [*Cell.IDENTITY, "samples", "n_seeds", "n_points"]
+    for name in MEASURES:
+        columns += [name, f"{name}_ci_low", f"{name}_ci_high"]
+        columns += [f"{name}_std_error"] if name in OVER_POINTS else []
+        columns += [HELD_AGAINST[name], f"{HELD_AGAINST[name]}_std_error"] if name in HELD_AGAINST else []
+    return columns
 
 
 def interpolate(curve: pd.DataFrame, samples: np.ndarray) -> np.ndarray:

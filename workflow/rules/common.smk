@@ -1,5 +1,5 @@
 # Names that several stages share: cells by their folder, and the code each stage depends on.
-from aevb.experiments import EVIDENCE as ESTIMATORS, canonical
+from aevb.experiments import EVIDENCE as ESTIMATORS, LABELLED, canonical
 from aevb.provenance import PACKAGE, sources
 
 CELLS = {cell.path: cell for cell in EXPERIMENTS.all_cells()}
@@ -35,6 +35,12 @@ def step_size_of(wildcards):
 
 def training_code(wildcards):
     return sources("training", "processor", f"estimators/{wildcards.estimator}")
+
+
+def labels_of(wildcards):
+    """The dataset's labels, where it has them."""
+    known = wildcards.dataset in LABELLED
+    return [f"results/data/{wildcards.dataset}_labels.npz"] if known else []
 
 
 def runs(cells, file):

@@ -16,6 +16,7 @@ MODULES = {
     "compute": ("prepare_data", "step_size", "train"),
     "evidence": ("evidence",),
     "certify": ("certify_exact", "certify_cell", "certification"),
+    "represent": ("prepare_labels", "represent", "yardstick", "representation_table"),
     "collect": ("run_tables", "concatenate", "paper_comparison", "bound_and_likelihood", "html", "readme"),
     "draw": ("figure2", "figure3", "figure4", "figure5", "certification_figure"),
 }
