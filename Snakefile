@@ -40,6 +40,8 @@ include: "workflow/rules/evidence.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/certify.smk"
+include: "workflow/rules/compare.smk"
+include: "workflow/rules/full_vb.smk"
 include: "workflow/rules/representation.smk"
 include: "workflow/rules/benchmark.smk"
 

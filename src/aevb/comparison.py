@@ -2,8 +2,8 @@
 
 Runs of the same seed have the same initial weights and minibatches, and the same noise where the methods draw noise
 of the same shape, so that differences within a seed vary less than runs do. Of the differences: their mean, a 95 %
-BCa interval (Efron 1987), the exact p-value of sign flips (Fisher 1935), and that adjusted for every test of the table
-(Holm 1979).
+BCa interval (Efron 1987), the exact p-value of sign flips (Fisher 1935), and that adjusted for the number of tests in
+the table (Holm 1979).
 """
 
 import math
@@ -20,13 +20,13 @@ from aevb.experiments import Cell
 Values = NDArray[np.float64]
 
 LEVEL = 0.05  # chance that a family of tests names any difference that is none
-FEWEST = 6  # seeds: of fewer, no pattern of signs has a p-value below LEVEL
+FEWEST = 6  # seeds: of fewer, no pattern of signs has a p-value below LEVEL, even if nothing else is tested
 RESAMPLES = 9_999
 EXACT = 2**16  # sign patterns up to which all are enumerated
 
 CELL = [name for name in Cell.IDENTITY if name != "estimator"]
 COLUMNS = [
-    *("dataset", "n_hidden", "n_latent", "n_train", "samples", "metric", "unit", "estimator", "baseline"),
+    *(*CELL, "estimator", "baseline", "metric", "unit"),
     *(
         "n_seeds",
         "value",
@@ -45,13 +45,10 @@ class Run(NamedTuple):
     """One seed of a method: its bound on the test set along training, and its end."""
 
     samples: Values
-    bound: Values
+    bound: Values  # empty, as the others are then, for a method without one
     seconds: Values
     log_likelihood: float  # certified, of the test points; NaN where it was refused
-
-    @property
-    def diverged(self) -> bool:
-        return not math.isfinite(self.bound[-1])
+    diverged: bool
 
 
 class Metric(NamedTuple):
@@ -59,14 +56,17 @@ class Metric(NamedTuple):
 
     unit: str
     tested: bool
+    of_bound: bool
     pair: Callable[[Run, Run], tuple[float, float]]
 
 
 METRICS = {
-    "bound": Metric("nats", True, lambda run, other: (run.bound[-1], other.bound[-1])),
-    "log_likelihood": Metric("nats", True, lambda run, other: (run.log_likelihood, other.log_likelihood)),
-    "samples": Metric("times", False, lambda run, other: _reached(run, other, "samples")),
-    "seconds": Metric("times", False, lambda run, other: _reached(run, other, "seconds")),
+    "bound": Metric("nats", True, True, lambda run, other: (run.bound[-1], other.bound[-1])),
+    "log_likelihood": Metric(
+        "nats", True, False, lambda run, other: (run.log_likelihood, other.log_likelihood)
+    ),
+    "samples": Metric("times", False, True, lambda run, other: _reached(run, other, "samples")),
+    "seconds": Metric("times", False, True, lambda run, other: _reached(run, other, "seconds")),
 }
 
 
@@ -80,7 +80,7 @@ def compare(runs: dict[tuple[Any, ...], list[Run]], baseline: str) -> pd.DataFra
     """
     rows = [
         dict(zip(CELL, key[:-1], strict=True))
-        | {"samples": int(method[0].samples[-1]), "metric": name, "unit": metric.unit}
+        | {"metric": name, "unit": metric.unit}
         | {"estimator": key[-1], "baseline": baseline, "n_seeds": len(method)}
         | _row(metric, method, runs[*key[:-1], baseline])
         for key, method in runs.items()
@@ -89,8 +89,9 @@ def compare(runs: dict[tuple[Any, ...], list[Run]], baseline: str) -> pd.DataFra
     ]
     table = pd.DataFrame(rows).reindex(columns=COLUMNS)
     table["p_adjusted"] = holm(table["p_value"].to_numpy(dtype=float))
-    table["verdict"] = [_verdict(row) for row in table.to_dict("records")]
-    return table.drop(columns=[name for name in table if name not in COLUMNS])
+    n_tests = int(table["p_value"].notna().sum())
+    table["verdict"] = [_verdict(row, n_tests) for _, row in table.iterrows()]
+    return table
 
 
 def _row(metric: Metric, method: list[Run], baseline: list[Run]) -> dict[str, Any]:
@@ -98,6 +99,8 @@ def _row(metric: Metric, method: list[Run], baseline: list[Run]) -> dict[str, An
         diverged = sum(run.diverged for run in runs)
         if diverged:
             return {"verdict": f"{name}diverged: {diverged} of {len(runs)} seeds"}
+        if metric.of_bound and not all(len(run.bound) for run in runs):
+            return {"verdict": f"no value: {name or 'the method '}has no bound"}
     values, others = np.array(
         [metric.pair(run, other) for run, other in zip(method, baseline, strict=True)], dtype=float
     ).T
@@ -166,14 +169,20 @@ def holm(p: Sequence[float] | Values) -> Values:
     return adjusted
 
 
-def _verdict(row: dict[str, Any]) -> str:
-    said = row.get("verdict")
-    if isinstance(said, str):
-        return said
+def seeds_needed(n_tests: int) -> int:
+    """The fewest seeds of which n differences of one sign pass Holm's first step: 2 x 2^-n <= LEVEL / n_tests."""
+    return max(FEWEST, math.ceil(1 + math.log2(max(n_tests, 1) / LEVEL)))
+
+
+def _verdict(row: pd.Series, n_tests: int) -> str:
+    if isinstance(row["verdict"], str):
+        return row["verdict"]
     if not METRICS[row["metric"]].tested:
         return ""
-    if row["n_seeds"] < FEWEST:
-        return f"too few seeds: {row['n_seeds']}, and a verdict needs {FEWEST}"
+    needed = seeds_needed(n_tests)
+    if row["n_seeds"] < needed:
+        among = "" if needed == FEWEST else f" among {n_tests} tests"
+        return f"too few seeds: {row['n_seeds']}, and a verdict{among} needs {needed}"
     if row["p_adjusted"] < LEVEL:
         return "better" if row["difference"] > 0 else "worse"
     return "no difference shown"

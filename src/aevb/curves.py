@@ -17,7 +17,20 @@ from aevb.experiments import AS_PUBLISHED, CERTIFIED, Cell
 
 CURVE = ["dataset", "method", "n_latent", "n_train", "split"]  # what identifies one curve of a figure
 DATASETS = ["mnist", "frey", "digits"]  # the order of the rows of panels
-METHOD_NAMES = {"aevb": "AEVB", "wake_sleep": "Wake-Sleep", "mcem": "MCEM"}  # as the paper writes them
+METHOD_NAMES = {  # as their papers write them
+    "aevb": "AEVB",
+    "wake_sleep": "Wake-Sleep",
+    "mcem": "MCEM",
+    "sgvb_a": "SGVB-A",
+    "score_function": "score function",
+    "score_function_loo": "score function, leave one out",
+    "iwae": "IWAE",
+    "sticking_the_landing": "sticking the landing",
+    "dreg": "DReG",
+    "reweighted_wake_sleep": "reweighted wake-sleep",
+    "renyi": "Rényi",
+    "full_vb": "Full VB",
+}
 
 
 def select(rows: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:

@@ -4,7 +4,7 @@ Each function takes frames and returns a matplotlib Figure; `save` writes any fi
 point, higher is better. A curve stops where one of its seeds diverged, and the panel says how many did.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -33,14 +33,10 @@ from aevb.files import replace
 STYLE = "aevb.paper"  # paper.mplstyle beside this file
 DATASET_NAMES = {"mnist": "MNIST", "frey": "Frey Face", "digits": "digits"}
 METHOD_COLOURS = {"aevb": "red", "wake_sleep": "green", "mcem": "blue"}
-OTHER_COLOURS = [
-    "darkorange",
-    "purple",
-    "teal",
-    "saddlebrown",
-    "deeppink",
-    "black",
-]  # the reader's own estimators
+OTHER_COLOURS = [  # of methods that the paper does not have
+    *("darkorange", "purple", "teal", "saddlebrown", "deeppink", "black"),
+    *("goldenrod", "slategrey", "dodgerblue", "limegreen"),
+]
 LINE_STYLES: dict[str, Any] = {"test": "--", "train": "-"}
 PAPER_LINE: dict[str, Any] = {"linewidth": 0.6, "alpha": 0.45}
 FEW_POINTS = 15  # curves with fewer report points show them
@@ -151,7 +147,7 @@ def figure3(marginal: pd.DataFrame, paper: pd.DataFrame) -> Figure:
 def _differences(axes: Axes, curves: pd.DataFrame, colours: dict[str, str]) -> None:
     axes.axhline(0, color="black", linewidth=0.5)
     for (method, split), curve in curves.groupby(["method", "split"]):
-        _our_curve(axes, curve, LINE_STYLES[str(split)], colours[str(method)])
+        draw_curve(axes, curve, LINE_STYLES[str(split)], colours[str(method)])
 
 
 def save(figure: Figure, stem: Path | str) -> None:
@@ -226,8 +222,12 @@ def _extent(ours: pd.DataFrame) -> tuple[float, float]:
 
 
 def _colours(ours: pd.DataFrame, paper: pd.DataFrame) -> dict[str, str]:
-    """Method -> colour in the order of the legend: the paper's methods in its colours, then the reader's own."""
-    present = {*ours["method"], *paper["method"]}
+    return method_colours([*ours["method"], *paper["method"]])
+
+
+def method_colours(methods: Iterable[str]) -> dict[str, str]:
+    """Method -> colour in the order of the legend: the paper's methods in its colours, then the others."""
+    present = set(methods)
     others = sorted(present - set(METHOD_COLOURS))
     colours = METHOD_COLOURS | dict(zip(others, cycle(OTHER_COLOURS), strict=False))
     return {method: colour for method, colour in colours.items() if method in present}
@@ -249,7 +249,7 @@ def _curves(
         line: dict[str, Any] = {"linestyle": LINE_STYLES[str(split)], "color": colours[str(method)]}
         axes.plot(curve["samples"], curve["nats"], **line, **PAPER_LINE)
     for (method, split), curve in ours.groupby(["method", "split"]):
-        _our_curve(axes, curve, LINE_STYLES[str(split)], colours[str(method)])
+        draw_curve(axes, curve, LINE_STYLES[str(split)], colours[str(method)])
     stopped = ours[ours["n_diverged"] > 0].drop_duplicates("method")
     notes = [
         f"{METHOD_NAMES.get(method, method)}: {diverged} of {seeds} seeds {lost}"
@@ -271,7 +271,8 @@ def _curves(
     axes.text(0.97, 0.03, "\n".join(notes), transform=axes.transAxes, ha="right", va="bottom", fontsize=6)
 
 
-def _our_curve(axes: Axes, curve: pd.DataFrame, line_style: str, colour: str) -> None:
+def draw_curve(axes: Axes, curve: pd.DataFrame, line_style: str, colour: str) -> None:
+    """One method's rows of `curves.over_seeds`, with their band or bars."""
     samples, nats, low, high = (curve[name].to_numpy() for name in ["samples", "nats", "low", "high"])
     marker = "." if len(curve) < FEW_POINTS else ""  # a curve of one point is no line
     axes.plot(samples, nats, line_style, color=colour, marker=marker)

@@ -1,8 +1,9 @@
 # Names that several stages share: cells by their folder, and the code each stage depends on.
 from aevb.experiments import EVIDENCE as ESTIMATORS, LABELLED, canonical
-from aevb.provenance import PACKAGE, sources
+from aevb.provenance import PACKAGE, estimator, sources
 
-CELLS = {cell.path: cell for cell in EXPERIMENTS.all_cells()}
+PAPER_CELLS = EXPERIMENTS.all_cells()
+CELLS = {cell.path: cell for cell in EXPERIMENTS.every_cell()}
 SEARCHES = {
     search.cell.path: search for search in map(EXPERIMENTS.search, CELLS.values())
 }
@@ -28,13 +29,26 @@ def cell_of(wildcards):
     return CELLS[path_of(wildcards)]
 
 
+def step_size_path(cell):
+    """Where the search writes that chooses the cell's step size."""
+    return f"results/step_sizes/{EXPERIMENTS.search(cell).cell.path}.csv"
+
+
 def step_size_of(wildcards):
-    """The search that chose the cell's step size."""
-    return f"results/step_sizes/{EXPERIMENTS.search(cell_of(wildcards)).cell.path}.csv"
+    return step_size_path(cell_of(wildcards))
 
 
 def training_code(wildcards):
-    return sources("training", "processor", f"estimators/{wildcards.estimator}")
+    name = wildcards.estimator
+    located = estimator(name, EXPERIMENTS.estimators[name].source)
+    return sources("training", "processor", located)
+
+
+def promises_of(wildcards):
+    """An estimator of the reader's is held to the rules before anything is trained with it."""
+    name = wildcards.estimator
+    added = EXPERIMENTS.estimators[name].source
+    return f"results/conformance/{name}.txt" if added else []
 
 
 def labels_of(wildcards):

@@ -24,8 +24,8 @@ rule tables:
 
 rule run_tables:
     input:
-        runs=runs(CELLS.values(), "cell.json"),
-        curves=runs(CELLS.values(), "curve.csv"),
+        runs=runs(PAPER_CELLS, "cell.json"),
+        curves=runs(PAPER_CELLS, "curve.csv"),
         code=sources("tables"),
     output:
         bounds="results/tables/bounds.csv",
@@ -67,7 +67,7 @@ rule bound_and_likelihood:
 
 rule step_sizes:
     input:
-        [f"results/step_sizes/{path}.csv" for path in SEARCHES],
+        sorted({step_size_path(cell) for cell in PAPER_CELLS}),
     output:
         "results/tables/step_sizes.csv",
     log:

@@ -1,8 +1,28 @@
 # Section 5, "training": the step size chosen on training performance, then every seed of a cell as one stack.
 
 
+rule conform:
+    input:
+        code=training_code,
+    output:
+        "results/conformance/{estimator}.txt",
+    log:
+        "results/logs/conformance/{estimator}.log",
+    params:
+        cell=lambda wildcards: canonical(
+            next(
+                cell
+                for cell in CELLS.values()
+                if cell.estimator == wildcards.estimator
+            )
+        ),
+    shell:
+        "python -m aevb conform --cell {params.cell:q} --output {output} 2> {log}"
+
+
 rule step_size:
     input:
+        promises_of,
         points="results/data/{dataset}.npz",
         code=training_code,
     output:
@@ -27,6 +47,7 @@ rule step_size:
 
 rule train:
     input:
+        promises_of,
         points="results/data/{dataset}.npz",
         step_sizes=step_size_of,
         code=training_code,

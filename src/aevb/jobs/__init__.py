@@ -18,7 +18,8 @@ MODULES = {
     "certify": ("certify_exact", "certify_cell", "certification"),
     "represent": ("prepare_labels", "represent", "yardstick", "representation_table"),
     "collect": ("run_tables", "concatenate", "paper_comparison", "bound_and_likelihood", "html", "readme"),
-    "draw": ("figure2", "figure3", "figure4", "figure5", "certification_figure"),
+    "compare": ("conform", "compare", "full_vb"),
+    "draw": ("figure2", "figure3", "figure4", "figure5", "certification_figure", "comparison_figures"),
 }
 NAMES = tuple(name.replace("_", "-") for names in MODULES.values() for name in names)
 

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from aevb import data, figures, forest, galleries, generation, models, store
+from aevb import contests, data, figures, forest, galleries, generation, models, store
 from aevb.curves import select
 from aevb.experiments import Cell
 from aevb.streams import stream
@@ -51,3 +51,9 @@ def figure5(weights: list[Path], points: list[Path], cells: list[Cell], output: 
 
 def certification_figure(certification: Path, output: Path) -> None:
     figures.save(forest.certification(pd.read_csv(certification)), output)
+
+
+def comparison_figures(curves: Path, comparison: Path, folder: Path) -> None:
+    """comparison_curves and comparison_forest in `folder`."""
+    figures.save(contests.curves(pd.read_csv(curves)), folder / "comparison_curves")
+    figures.save(contests.forest(pd.read_csv(comparison)), folder / "comparison_forest")

@@ -1,0 +1,105 @@
+"""Pictures of a comparison: the bounds along training, and the paired differences with their intervals."""
+
+import numpy as np
+import pandas as pd
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from aevb.comparison import CELL
+from aevb.curves import METHOD_NAMES, over_seeds
+from aevb.figures import DATASET_NAMES, STYLE, draw_curve, method_colours
+
+TESTED = {"bound": "lower bound", "log_likelihood": "certified $\\log p(x)$"}
+CLEAR = 0.1  # nats: the forest's axis is linear within, logarithmic beyond
+ROW = 0.26  # inches per line of the forest
+BELOW = 0.5  # times the range of the ends, shown below the lowest: all of the rise would hide how they part
+
+
+def curves(table: pd.DataFrame) -> Figure:
+    """comparison_curves.csv: the bound on the test set against training samples, a panel per data set.
+
+    Means over seeds with 95 % t-intervals, from a hundredth of the run on.
+    """
+    rows = table.rename(columns={"estimator": "method", "bound": "nats"}).assign(split="test", error=np.nan)
+    colours = method_colours(rows["method"])
+    cells = [(cell, over_seeds(mine)) for cell, mine in rows.groupby(CELL, sort=False)]
+    with style.context(STYLE):
+        figure = Figure(figsize=(4.2 * len(cells) + 2.2, 3.4), layout="constrained")
+        for axes, (cell, mine) in zip(figure.subplots(1, len(cells), squeeze=False)[0], cells, strict=True):
+            shown = mine[mine["samples"] >= mine["samples"].max() / 100]
+            for method, curve in shown.groupby("method", sort=False):
+                draw_curve(axes, curve, "-", colours[str(method)])
+            _frame(axes, shown)
+            axes.set(
+                xscale="log", xlabel="# Training samples evaluated", ylabel="lower bound on the test set"
+            )
+            axes.set_title(_title(dict(zip(CELL, cell, strict=True))))
+        handles = [
+            Line2D([], [], color=colour, label=METHOD_NAMES.get(method, method))
+            for method, colour in colours.items()
+        ]
+        figure.legend(handles=handles, loc="outside right center")
+    return figure
+
+
+def forest(table: pd.DataFrame) -> Figure:
+    """comparison.csv: method - baseline in nats with its 95 % interval, a line per method; panels per data set.
+
+    Filled where Holm's adjusted p-value is below 5 %; a method without a value has its reason instead.
+    """
+    rows = table[table["metric"].isin(TESTED)]
+    cells = list(rows.groupby(CELL, sort=False))
+    heights = [mine["estimator"].nunique() for _, mine in cells]
+    with style.context(STYLE):
+        figure = Figure(figsize=(8.0, ROW * sum(heights) + 1.0 * len(cells)), layout="constrained")
+        grid = figure.subplots(len(cells), len(TESTED), height_ratios=heights, squeeze=False, sharey="row")
+        for line, (cell, mine) in zip(grid, cells, strict=True):
+            for axes, (metric, name) in zip(line, TESTED.items(), strict=True):
+                _forest_panel(axes, mine[mine["metric"] == metric])
+                axes.set_title(f"{_title(dict(zip(CELL, cell, strict=True)))}: {name}", loc="left")
+                axes.set_xlabel(f"nats per test point above {_called(mine['baseline'].iloc[0])}")
+    return figure
+
+
+def _forest_panel(axes: Axes, rows: pd.DataFrame) -> None:
+    axes.axvline(0, color="black", linewidth=0.5)
+    for place, (_, row) in enumerate(rows.iterrows()):
+        if not np.isfinite(row["difference"]):
+            axes.text(0, place, f" {row['verdict']}", fontsize=6, va="center")
+            continue
+        sure = row["verdict"] in ("better", "worse")
+        colour = {"better": "green", "worse": "red"}.get(row["verdict"], "black")
+        error = np.nan_to_num([[row["difference"] - row["ci_low"]], [row["ci_high"] - row["difference"]]])
+        axes.errorbar(
+            row["difference"],
+            place,
+            xerr=error,
+            color=colour,
+            marker="o",
+            markersize=4,
+            markerfacecolor=colour if sure else "white",
+            linewidth=0.9,
+        )
+    axes.set_yticks(range(len(rows)), [_called(name) for name in rows["estimator"]], fontsize=7)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xscale("symlog", linthresh=CLEAR, linscale=0.7)
+    axes.grid(axis="y", alpha=0.2)
+
+
+def _frame(axes: Axes, rows: pd.DataFrame) -> None:
+    """The range in which the methods end, and a part of the way there."""
+    ends = rows.sort_values("samples").groupby("method")["nats"].last()
+    best, worst = rows["nats"].max(), ends.min()
+    if np.isfinite([best, worst]).all() and best > worst:
+        axes.set_ylim(worst - BELOW * (best - worst), best + 0.1 * (best - worst))
+
+
+def _title(cell: dict[str, object]) -> str:
+    name = DATASET_NAMES.get(str(cell["dataset"]), str(cell["dataset"]))
+    return f"{name}, $N_z = {cell['n_latent']}$, {cell['n_hidden']} hidden"
+
+
+def _called(method: str) -> str:
+    return METHOD_NAMES.get(method, method)

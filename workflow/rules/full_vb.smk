@@ -1,0 +1,51 @@
+# `snakemake full_vb`: Appendix F, which the paper derives and does not run. Not part of `all`.
+POSTERIOR_CELLS = EXPERIMENTS.cells("full_vb")
+
+
+def full_vb_figure():
+    return report(
+        "results/figures/full_vb.svg",
+        caption="../report/full_vb.rst",
+        category="Figures",
+        labels={"figure": "Appendix F"},
+    )
+
+
+rule full_vb:
+    input:
+        "results/tables/full_vb.csv",
+        "results/tables/html/full_vb.html",
+        "results/figures/full_vb.svg",
+    localrule: True
+
+
+rule full_vb_results:
+    input:
+        runs=runs(POSTERIOR_CELLS, "cell.json"),
+        curves=runs(POSTERIOR_CELLS, "curve.csv"),
+        evidence=per_cell(POSTERIOR_CELLS, "evidence.csv"),
+        code=[*sources("appendix_f"), STYLE],
+    output:
+        "results/tables/full_vb.csv",
+        full_vb_figure(),
+        "results/figures/full_vb.pdf",
+        "results/figures/full_vb.png",
+    log:
+        "results/logs/tables/full_vb.log",
+    localrule: True
+    shell:
+        "python -m aevb full-vb --runs {input.runs} --evidence {input.evidence} --output {output[0]}"
+        " --figure results/figures/full_vb 2> {log}"
+
+
+rule full_vb_page:
+    input:
+        table="results/tables/full_vb.csv",
+        code=sources("tables"),
+    output:
+        page("full_vb"),
+    log:
+        "results/logs/tables/full_vb_page.log",
+    localrule: True
+    shell:
+        "python -m aevb html --inputs {input.table} --outputs {output} 2> {log}"
