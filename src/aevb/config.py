@@ -15,6 +15,7 @@ from aevb.experiments import (
     EvidenceJob,
     EvidenceTask,
     ExactJob,
+    GradientJob,
     Job,
     Search,
     Strict,
@@ -25,6 +26,7 @@ from aevb.protocol import (
     EstimatorConfig,
     EvidenceConfig,
     Figure,
+    GradientsConfig,
     GridConfig,
     ModelConfig,
     ScaleConfig,
@@ -50,6 +52,7 @@ class Config(Strict):
     estimators: dict[str, EstimatorConfig]
     evidence: EvidenceConfig
     certification: CertificationConfig
+    gradients: GradientsConfig
     figures: dict[Figure, dict[Dataset, GridConfig]]
     scales: dict[str, ScaleConfig]
 
@@ -75,6 +78,10 @@ class Config(Strict):
         for figure in get_args(Figure):
             for dataset, grid in self.figures.get(figure, {}).items():
                 self._check_grid(figure, dataset, grid)
+        followed = {cell.dataset for cell in self.gradient_cells()}
+        for dataset in {*self.datasets} & {*self.gradients.runs}:
+            trains = f"no figure trains {GradientJob.REFERENCE} of these sizes on all of {dataset}"
+            _require(dataset in followed, f"gradients.runs.{dataset}: {trains}")
         return self
 
     def _check_evidence(self) -> None:
@@ -175,9 +182,11 @@ class Config(Strict):
         }
         samples = max(self.budget.budget(figure, cell.dataset) for figure in wanted)
         kept = snapshot_points(samples) if "figure3" in wanted else ()
+        followed = self.gradients.within(samples) if cell in self.gradient_cells() else ()
         # a smaller scale's weights are kept on the way, so that going back to it trains nothing
         smaller = {budget for budget in budgets if budget <= samples}
-        return Job(cell=cell, seeds=self.seeds, samples=samples, snapshots=tuple(sorted({*kept, *smaller})))
+        snapshots = tuple(sorted({*kept, *followed, *smaller}))
+        return Job(cell=cell, seeds=self.seeds, samples=samples, snapshots=snapshots)
 
     def search(self, cell: Cell) -> Search:
         """The search whose step size the cell uses: one for all N_z of its dataset, method, width and N_train."""
@@ -221,6 +230,22 @@ class Config(Strict):
             if cell.n_latent <= EVIDENCE[name][2]
         ]
         return EvidenceJob(cell=cell, seeds=job.seeds, points=self.budget.evidence_points, tasks=tuple(tasks))
+
+    def gradient_cells(self) -> list[Cell]:
+        """The cell of each chosen dataset whose training the gradients follow."""
+
+        def followed(cell: Cell) -> bool:
+            run = self.gradients.runs.get(cell.dataset)
+            sizes = (GradientJob.REFERENCE, TRAIN_SIZES[cell.dataset], cell.n_hidden, cell.n_latent)
+            return run is not None and sizes == (cell.estimator, cell.n_train, run.n_hidden, run.n_latent)
+
+        return list(filter(followed, self.all_cells()))
+
+    def gradient_job(self, cell: Cell) -> GradientJob:
+        """Gradients along the run of a cell's first seed, from its initial weights to its end."""
+        fields = self.gradients.model_dump(include={"estimators", "n_samples", "draws"})
+        moments = (0, *self.gradients.within(self.job(cell).samples))
+        return GradientJob(cell=cell, seed=0, moments=moments, **fields)
 
     def certification_job(self, cell: Cell) -> CertificationJob:
         """The estimators of log p(x) on the final weights of a cell's first seed."""

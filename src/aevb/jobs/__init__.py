@@ -16,8 +16,9 @@ MODULES = {
     "compute": ("prepare_data", "step_size", "train"),
     "evidence": ("evidence",),
     "certify": ("certify_exact", "certify_cell", "certification"),
+    "gradients": ("gradients",),
     "collect": ("run_tables", "concatenate", "paper_comparison", "bound_and_likelihood", "html", "readme"),
-    "draw": ("figure2", "figure3", "figure4", "figure5", "certification_figure"),
+    "draw": ("figure2", "figure3", "figure4", "figure5", "certification_figure", "gradient_figure"),
 }
 NAMES = tuple(name.replace("_", "-") for names in MODULES.values() for name in names)
 
