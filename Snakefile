@@ -40,6 +40,7 @@ include: "workflow/rules/evidence.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/certify.smk"
+include: "workflow/rules/gradients.smk"
 include: "workflow/rules/benchmark.smk"
 
 

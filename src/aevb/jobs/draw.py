@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from aevb import data, figures, forest, galleries, generation, models, store
+from aevb import data, figures, forest, galleries, generation, models, store, variances
 from aevb.curves import select
 from aevb.experiments import Cell
 from aevb.streams import stream
@@ -51,3 +51,7 @@ def figure5(weights: list[Path], points: list[Path], cells: list[Cell], output: 
 
 def certification_figure(certification: Path, output: Path) -> None:
     figures.save(forest.certification(pd.read_csv(certification)), output)
+
+
+def gradient_figure(gradients: Path, output: Path) -> None:
+    figures.save(variances.gradient_variance(pd.read_csv(gradients)), output)
