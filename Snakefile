@@ -42,6 +42,7 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/certify.smk"
 include: "workflow/rules/compare.smk"
 include: "workflow/rules/full_vb.smk"
+include: "workflow/rules/gradients.smk"
 include: "workflow/rules/representation.smk"
 include: "workflow/rules/benchmark.smk"
 

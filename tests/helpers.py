@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aevb import data, trees
+from aevb import data, gradients, trees
 from aevb.models import Params
 from aevb.optimisers import Optimiser
 from aevb.toy import pure, scramble  # noqa: F401  tests import them from here
@@ -77,13 +77,15 @@ def two_kinds(n_train: int = 64) -> data.Split:
 def revealing() -> Optimiser:
     """An optimiser whose new weights are the gradients it would ascend, the prior's included: it shows what an
     estimator hands over."""
+    bare = gradients.revealing()
 
     def ascend(state: Any, params: Params, grads: Params, prior: float) -> tuple[Params, Any]:
+        shown, state = bare.ascend(state, params, grads, prior)
         named = trees.leaves(params)
-        ascended = {n: g - prior * named[n] if _has_prior(n) else g for n, g in trees.leaves(grads).items()}
-        return trees.rebuild(grads, ascended), state
+        ascended = {n: g - prior * named[n] if _has_prior(n) else g for n, g in trees.leaves(shown).items()}
+        return trees.rebuild(shown, ascended), state
 
-    return Optimiser(init=lambda params: torch.zeros(1), ascend=ascend)
+    return Optimiser(bare.init, ascend)
 
 
 def with_prior(optimiser: Optimiser, change: Callable[[float], float]) -> Optimiser:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from aevb import UserError, config, data
 from aevb.evidence import posterior, quadrature
+from aevb.protocol import TRAIN_SIZES
 from aevb.schedule import report_points, snapshot_points
 
 FILE = Path(__file__).parents[1] / "config.yaml"
@@ -62,6 +63,9 @@ def test_the_protocol_is_accepted():
         ("evidence.surprise", 1),
         ("evidence.settings.annealed.surprise", 1),
         ("certification.surprise", 1),
+        ("gradients.surprise", 1),
+        ("gradients.runs.digits.surprise", 1),
+        ("gradients.runs.cifar", {"n_hidden": 500, "n_latent": 10}),
         ("figures.figure2.mnist.surprise", 1),
         ("scales.smoke.surprise", 1),
         ("figures.figure6", {}),
@@ -79,7 +83,8 @@ def test_an_unknown_key_is_refused_by_its_full_name(key, value):
     "key",
     [
         *["scale", "datasets", "device", "models", "training", "step_size", "estimators", "evidence"],
-        *["certification", "evidence.settings", "scales.paper.certification_points"],
+        *["certification", "gradients", "gradients.draws", "gradients.runs.digits.n_latent"],
+        *["evidence.settings", "scales.paper.certification_points"],
         *["figures", "scales", "training.batch_size", "scales.paper.seeds", "figures.figure2.mnist.n_latent"],
         *["estimators.aevb.settings", "models.mnist.decoder", "models.frey.log_var_floor"],
     ],
@@ -126,6 +131,16 @@ def test_a_missing_key_is_refused_by_name(key):
         ("certification.n_latent", []),
         ("certification.temperatures", 1),
         ("scales.smoke.certification_points", 1),
+        ("gradients.estimators", ["aevb", "nice"]),  # no such file
+        ("gradients.estimators", ["aevb", "mcem"]),  # build() takes no n_samples
+        ("gradients.estimators", ["sgvb_a"]),  # relative to nothing
+        ("gradients.estimators", ["aevb", "aevb"]),
+        ("gradients.n_samples", []),
+        ("gradients.n_samples", [5, 5]),
+        ("gradients.draws", 8),
+        ("gradients.draws", 51),  # the noise of the data is measured in pairs
+        ("gradients.moments", [12_345]),
+        ("gradients.runs.mnist", {"n_hidden": 500, "n_latent": 11}),  # trained by no figure
         ("step_size.seed", -1),
         ("scales.smoke.samples", 1e6),
         ("scales.smoke.seeds", True),  # YAML's yes, no, on and off
@@ -380,13 +395,36 @@ def test_snapshots_are_report_points_within_the_budget(scale):
         assert list(job.snapshots) == sorted(set(job.snapshots) & set(report_points(job.samples)))
 
 
-def test_only_cells_of_figure3_keep_every_snapshot():
+@pytest.mark.parametrize("scale", SCALES)
+def test_gradients_are_followed_from_the_start_to_the_end_of_a_run_that_keeps_those_weights(scale):
+    configuration = parsed(scale)
+    cells = configuration.gradient_cells()
+    assert {cell.dataset for cell in cells} == {"mnist", "frey", "digits"}
+    for cell in cells:
+        found, run = configuration.gradient_job(cell), configuration.job(cell)
+        assert found.moments[0] == 0
+        assert found.moments[-1] == run.samples
+        assert list(found.moments) == sorted(set(found.moments))
+        kept = {moment for moment in RAW["gradients"]["moments"] if moment <= run.samples}
+        assert kept <= {*found.moments[1:]} <= {*run.snapshots}
+        # a larger scale's run has them too: going back trains nothing
+        for larger in SCALES[SCALES.index(scale) :]:
+            assert {*found.moments[1:]} <= {*parsed(larger).job(cell).snapshots}
+
+
+def test_gradients_of_a_dataset_that_is_not_chosen_or_not_named_are_not_followed():
+    assert [cell.dataset for cell in parsed(datasets="frey").gradient_cells()] == ["frey"]
+    raw = changed("gradients.runs", {})
+    assert config.parse(raw).gradient_cells() == []
+
+
+def test_only_cells_of_figure3_keep_every_snapshot_and_only_gradients_keep_some():
     configuration = parsed("laptop")
     for cell in configuration.all_cells():
         job = configuration.job(cell)
         if cell in configuration.cells("figure3"):
             assert set(snapshot_points(job.samples)) <= set(job.snapshots)
-        else:
+        elif cell not in configuration.gradient_cells():
             assert len(job.snapshots) <= len(SCALES)
 
 
@@ -497,7 +535,7 @@ def test_a_search_is_of_the_cells_own_kind():
 
 
 def test_what_config_repeats_to_stay_free_of_torch_agrees_with_its_source():
-    assert {name: dataset.n_train for name, dataset in data.DATASETS.items()} == config.TRAIN_SIZES
+    assert {name: dataset.n_train for name, dataset in data.DATASETS.items()} == TRAIN_SIZES
     limits = {name: limit for name, (_, _, limit) in config.EVIDENCE.items() if math.isfinite(limit)}
     of_chains = dict.fromkeys(("appendix_d_robust", "appendix_d_paper"), posterior.MAX_LATENT)
     assert limits == of_chains | {"quadrature": quadrature.MAX_LATENT}

@@ -15,6 +15,7 @@ from aevb.experiments import (
     EvidenceJob,
     EvidenceTask,
     ExactJob,
+    GradientJob,
     Job,
     Search,
     canonical,
@@ -65,6 +66,14 @@ def test_text_and_cell_are_the_same_experiment(cell):
         Search(cell=CELL, candidates=(0.01, 0.1), seed=1000, samples=100_000),
         EvidenceJob(cell=CELL, seeds=(0,), points=100, tasks=(TASK,)),
         CertificationJob(cell=CELL, seed=0, samples=100_000, points=100, settings={"elbo": TASK.settings}),
+        GradientJob(
+            cell=CELL,
+            seed=0,
+            moments=(0, 10_000),
+            estimators=("aevb", "sgvb_a"),
+            n_samples=(1, 5),
+            draws=10,
+        ),
         ExactJob(n_latent=2, n_features=50, points=100, settings={"elbo": TASK.settings}),
     ],
 )

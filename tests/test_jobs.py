@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aevb import UserError, data, jobs, provenance, store
+from aevb import UserError, data, jobs, models, provenance, store
 from aevb.__main__ import main
 from aevb.experiments import (
     Cell,
@@ -20,11 +20,13 @@ from aevb.experiments import (
     EvidenceJob,
     EvidenceTask,
     ExactJob,
+    GradientJob,
     Job,
     Search,
     canonical,
 )
-from aevb.jobs import certify, collect, compute, draw, evidence, represent
+from aevb.jobs import certify, collect, compute, draw, evidence, gradients, represent
+from helpers import CPU, equal
 
 CELL = Cell(
     dataset="digits",
@@ -330,6 +332,53 @@ def test_evidence_where_no_weights_were_kept_says_what_to_do(points, runs, tmp_p
     cells = [runs / f"seed{seed}/cell.json" for seed in JOB.seeds]
     with pytest.raises(UserError, match="kept no weights at 100000 samples"):
         evidence.evidence(job, points, cells, tmp_path / "evidence.csv", **WHERE)
+
+
+def gradient_job(cell=CELL, **fields):
+    given = {"moments": (0, 10_000, 20_000), "n_samples": (1, 3), "draws": 10} | fields
+    return GradientJob(
+        cell=cell, seed=0, estimators=("aevb", "sgvb_a", "score_function", "score_function_loo"), **given
+    )
+
+
+def test_gradients_have_a_row_per_moment_part_number_of_draws_and_estimator(points, runs, tmp_path, capsys):
+    job = gradient_job()
+    gradients.gradients(job, points, runs / "seed0/cell.json", tmp_path / "gradients.csv", **WHERE)
+    assert "score_function_loo: n_samples must be 2 or more" in capsys.readouterr().err
+    table = pd.read_csv(tmp_path / "gradients.csv")
+    keys = ["samples", "part", "n_samples", "gradient_estimator"]
+    assert not table.duplicated(keys).any()
+    assert len(table) == 3 * 2 * (3 + 4)
+    assert {*table["samples"]} == {*job.moments}
+    assert table.drop(columns=["dataset", "estimator", *keys]).notna().all(axis=None)
+    assert (table["snr"].between(table["snr_low"], table["snr_high"])).all()
+    rows = table.set_index(keys)["relative_variance"].unstack()
+    assert (rows["aevb"] == 1).all()
+    # of the decoder they have one gradient: the same draws of z, the same numbers
+    assert table.query("part == 'decoder'")["relative_variance"].to_numpy() == pytest.approx(1, rel=1e-3)
+    assert (rows.xs("encoder", level="part")["score_function"] > 10).all()
+    draw.gradient_figure(tmp_path / "gradients.csv", tmp_path / "figure")
+    files_with(tmp_path / "figure")
+
+
+def test_gradients_at_the_start_are_those_at_the_weights_that_training_began_with(points, tmp_path):
+    waiting = CELL.model_copy(update={"warm_up": 100})  # as long as the first 10 000 samples last
+    job = JOB.model_copy(update={"cell": waiting})
+    cell = json.loads((trained(job, points, tmp_path) / "seed0/cell.json").read_text())
+    folder = store.RunStore(Path(cell["store"]))
+    model = models.build(64, **waiting.model_sizes)
+    start, kept, later = (
+        gradients.weights_at(gradient_job(waiting), model, folder, samples, CPU)
+        for samples in (0, 10_000, 20_000)
+    )
+    assert equal(start, kept)
+    assert not equal(start, later)
+
+
+def test_gradients_at_a_point_without_weights_are_refused_by_name(points, runs, tmp_path):
+    job = gradient_job(moments=(100_000,))
+    with pytest.raises(UserError, match="kept no weights at 100000 samples"):
+        gradients.gradients(job, points, runs / "seed0/cell.json", tmp_path / "gradients.csv", **WHERE)
 
 
 def test_certification_holds_every_estimator_against_what_is_exact(points, runs, tmp_path):

@@ -213,6 +213,13 @@ def test_the_default_is_the_laptop_scale_of_the_papers_data(source, tmp_path):
     assert set(re.findall(r"prepare-data --dataset (\w+)", text)) == {"mnist", "frey"}
 
 
+def test_gradients_train_the_run_that_they_follow_and_nothing_else(source, tmp_path):
+    jobs = rules(planned(source, tmp_path, "gradients"))
+    own = ["gradients", "gradients_of_cell", "gradient_variance"]
+    own += ["gradient_variance_page", "gradient_variance_figure"]
+    assert jobs == Counter([*own, "data", "step_size", "train"])
+
+
 @pytest.mark.parametrize("target", [*FIGURES, "tables"])
 def test_a_target_needs_no_more_than_its_own_cells(source, tmp_path, target):
     jobs = planned(source, tmp_path, target)

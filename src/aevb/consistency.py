@@ -6,7 +6,7 @@ Each check raises ValueError with a sentence that begins with the key at fault.
 from typing import TYPE_CHECKING, get_args
 
 from aevb import provenance
-from aevb.experiments import CERTIFIED, EVIDENCE, Dataset
+from aevb.experiments import CERTIFIED, EVIDENCE, Dataset, GradientJob
 from aevb.protocol import TRAIN_SIZES, Figure, GridConfig, Study
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def check(config: "Config") -> None:
     for name in (*get_args(Figure), *get_args(Study)):
         for dataset, grid in config.grids(name).items():
             _check_grid(config, name, dataset, grid)
+    _check_gradients(config)
 
 
 def _check_estimators(config: "Config") -> None:
@@ -69,6 +70,13 @@ def _check_comparison(config: "Config") -> None:
         _require(
             sizes.n_latent <= limit, f"{where}: {CERTIFIED} certifies at most {limit:g} latent dimensions"
         )
+
+
+def _check_gradients(config: "Config") -> None:
+    followed = {cell.dataset for cell in config.gradient_cells()}
+    for dataset in {*config.datasets} & {*config.gradients.runs}:
+        trains = f"no figure trains {GradientJob.REFERENCE} of these sizes on all of {dataset}"
+        _require(dataset in followed, f"gradients.runs.{dataset}: {trains}")
 
 
 def _check_grid(config: "Config", name: Figure | Study, dataset: Dataset, grid: GridConfig) -> None:

@@ -119,6 +119,19 @@ class ExactJob(Strict):
     settings: dict[str, dict[str, int | float]]
 
 
+class GradientJob(Strict):
+    """Every estimator's gradient at some points of one run's training; the first of them, 0, is its start."""
+
+    REFERENCE: ClassVar[str] = "aevb"  # trains the run; the others' variances are relative to its
+
+    cell: Cell
+    seed: int
+    moments: tuple[int, ...]
+    estimators: tuple[str, ...]
+    n_samples: tuple[Positive, ...]
+    draws: Positive
+
+
 def canonical(model: BaseModel) -> str:
     """One line of JSON with sorted keys: equal experiments give equal strings."""
     return json.dumps(model.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))

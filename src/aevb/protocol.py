@@ -6,9 +6,10 @@ What sections say of each other is checked in aevb.config.
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from aevb.experiments import Dataset, Positive, Strict
+from aevb import provenance
+from aevb.experiments import Dataset, GradientJob, Positive, Strict
 from aevb.schedule import BLOCK, PREFERRED, report_points
 
 Figure = Literal["figure2", "figure3", "figure4", "figure5"]
@@ -109,6 +110,31 @@ class ComparisonConfig(Strict):
     baseline: str
     estimators: Names
     sizes: dict[Dataset, SizesConfig]
+
+
+class GradientsConfig(Strict):
+    estimators: Names
+    n_samples: Annotated[tuple[Positive, ...], AtLeastOne, Unique]
+    draws: Annotated[int, Field(ge=10, multiple_of=2)]
+    moments: Annotated[tuple[Budget, ...], Unique]
+    runs: dict[Dataset, SizesConfig]
+
+    @field_validator("estimators")
+    @classmethod
+    def _draw_samples(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        files = provenance.estimators()
+        for name in names:
+            if name not in files:
+                raise ValueError(f"there is no file for '{name}' among {', '.join(files)}")
+            if "n_samples" not in provenance.settings_of(f"estimators/{name}", "build"):
+                raise ValueError(f"build() of {name}.py takes no n_samples")
+        if GradientJob.REFERENCE not in names:
+            raise ValueError(f"variances are relative to that of {GradientJob.REFERENCE}, which is missing")
+        return names
+
+    def within(self, samples: int) -> tuple[int, ...]:
+        """The moments of a run of that length, its end among them."""
+        return tuple(sorted({*(int(moment) for moment in self.moments if moment < samples), samples}))
 
 
 class GridConfig(Strict):

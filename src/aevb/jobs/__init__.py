@@ -17,9 +17,13 @@ MODULES = {
     "evidence": ("evidence",),
     "certify": ("certify_exact", "certify_cell", "certification"),
     "represent": ("prepare_labels", "represent", "yardstick", "representation_table"),
+    "gradients": ("gradients",),
     "collect": ("run_tables", "concatenate", "paper_comparison", "bound_and_likelihood", "html", "readme"),
     "compare": ("conform", "compare", "full_vb"),
-    "draw": ("figure2", "figure3", "figure4", "figure5", "certification_figure", "comparison_figures"),
+    "draw": (
+        *("figure2", "figure3", "figure4", "figure5"),
+        *("certification_figure", "comparison_figures", "gradient_figure"),
+    ),
 }
 NAMES = tuple(name.replace("_", "-") for names in MODULES.values() for name in names)
 

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from aevb import contests, data, figures, forest, galleries, generation, models, store
+from aevb import contests, data, figures, forest, galleries, generation, models, store, variances
 from aevb.curves import select
 from aevb.experiments import Cell
 from aevb.streams import stream
@@ -57,3 +57,7 @@ def comparison_figures(curves: Path, comparison: Path, folder: Path) -> None:
     """comparison_curves and comparison_forest in `folder`."""
     figures.save(contests.curves(pd.read_csv(curves)), folder / "comparison_curves")
     figures.save(contests.forest(pd.read_csv(comparison)), folder / "comparison_forest")
+
+
+def gradient_figure(gradients: Path, output: Path) -> None:
+    figures.save(variances.gradient_variance(pd.read_csv(gradients)), output)

@@ -1,0 +1,189 @@
+"""What is trained: the cells that each figure and study needs, how far, and with which step size."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import field_validator
+
+from aevb import provenance
+from aevb.experiments import Cell, Dataset, GradientJob, Job, Search, Strict
+from aevb.protocol import (
+    TRAIN_SIZES,
+    AtLeastOne,
+    CertificationConfig,
+    ComparisonConfig,
+    EstimatorConfig,
+    EvidenceConfig,
+    Figure,
+    GradientsConfig,
+    GridConfig,
+    ModelConfig,
+    ScaleConfig,
+    SizesConfig,
+    StepSizeConfig,
+    Study,
+    TrainingConfig,
+    Unique,
+)
+from aevb.schedule import snapshot_points
+
+NVIDIA_DRIVER = Path("/proc/driver/nvidia")
+
+
+class Plan(Strict):
+    """The sections of config.yaml, and the training that they ask for."""
+
+    scale: str
+    datasets: Annotated[tuple[Dataset, ...], AtLeastOne, Unique]
+    device: Literal["auto", "cpu", "cuda"]
+    models: dict[Dataset, ModelConfig]
+    training: TrainingConfig
+    step_size: StepSizeConfig
+    estimators: dict[str, EstimatorConfig]
+    add: tuple[str, ...]  # estimators of the reader's; `parse` gives each an entry under estimators
+    evidence: EvidenceConfig
+    certification: CertificationConfig
+    gradients: GradientsConfig
+    figures: dict[Figure, dict[Dataset, GridConfig]]
+    full_vb: dict[Dataset, GridConfig]
+    comparison: ComparisonConfig
+    scales: dict[str, ScaleConfig]
+
+    @field_validator("datasets", mode="before")
+    @classmethod
+    def _from_command_line(cls, value: Any) -> Any:
+        """`--config datasets=digits,frey` arrives as one string."""
+        return value.split(",") if isinstance(value, str) else value
+
+    @property
+    def budget(self) -> ScaleConfig:
+        return self.scales[self.scale]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(range(self.budget.seeds))
+
+    def uses_gpu(self) -> bool:
+        """Whether jobs will compute on a GPU, without the second that importing torch takes."""
+        return self.device == "cuda" or (self.device == "auto" and NVIDIA_DRIVER.exists())
+
+    def cell(self, dataset: Dataset, estimator: str, n_hidden: int, n_latent: int, n_train: int) -> Cell:
+        model = self.models[dataset]
+        return Cell(
+            dataset=dataset,
+            estimator=estimator,
+            n_hidden=n_hidden,
+            n_latent=n_latent,
+            n_train=n_train,
+            decoder=model.decoder,
+            log_var_floor=model.log_var_floor,
+            batch_size=self.training.batch_size,
+            warm_up=self.estimators[estimator].warm_up,
+            train_points=min(self.training.train_points, n_train),
+            settings=self.estimators[estimator].settings,
+            source=self.estimators[estimator].source,
+        )
+
+    def grids(self, name: Figure | Study) -> dict[Dataset, GridConfig]:
+        """The grids of a figure or study, of every dataset that it has."""
+        if name == "comparison":
+            compared = (
+                self.comparison.baseline,
+                *self.comparison.estimators,
+                *map(provenance.name_of, self.add),
+            )
+            return {dataset: _one_size(compared, sizes) for dataset, sizes in self.comparison.sizes.items()}
+        return self.full_vb if name == "full_vb" else self.figures.get(name, {})
+
+    def cells(self, name: Figure | Study) -> list[Cell]:
+        """The cells of one figure or study, for the chosen datasets."""
+        return [cell for dataset in self.datasets for cell in self._grid(name, dataset)]
+
+    def _grid(self, name: Figure | Study, dataset: Dataset) -> Iterator[Cell]:
+        grid = self.grids(name).get(dataset)
+        if grid is None:
+            return
+        for n_train in grid.n_train or (TRAIN_SIZES[dataset],):
+            for n_latent in grid.n_latent:
+                for estimator in grid.estimators:
+                    yield self.cell(dataset, estimator, grid.n_hidden, n_latent, n_train)
+
+    def all_cells(self) -> list[Cell]:
+        """Every cell of the paper's figures once, in their order."""
+        unique = {cell.path: cell for figure in self.figures for cell in self.cells(figure)}
+        return list(unique.values())
+
+    def every_cell(self) -> list[Cell]:
+        """Those of the studies too."""
+        unique = {cell.path: cell for cell in self.all_cells()}
+        unique |= {cell.path: cell for study in get_args(Study) for cell in self.cells(study)}
+        return list(unique.values())
+
+    def job(self, cell: Cell) -> Job:
+        """How far the cell is trained: as far as the most demanding figure asks, or Full VB's study."""
+        names: list[Figure | Study] = [*self.figures, "full_vb"]
+        wanted = [name for name in names if cell in self.cells(name)]
+        samples = max(self.budget.budget(name, cell.dataset) for name in wanted)
+        return Job(cell=cell, seeds=self.seeds, samples=samples, snapshots=self._snapshots(cell, samples))
+
+    def comparison_job(self, cell: Cell) -> Job:
+        """A cell of the comparison: more seeds than the figures have, no further than it needs."""
+        seeds = tuple(range(self.budget.comparison_seeds))
+        samples = self.budget.budget("comparison", cell.dataset)
+        return Job(cell=cell, seeds=seeds, samples=samples, snapshots=self._snapshots(cell, samples))
+
+    def _snapshots(self, cell: Cell, samples: int) -> tuple[int, ...]:
+        """Where weights are kept: for Figure 3, and at the ends of every other use of the cell, smaller scales'
+        included, so that going back to one trains nothing."""
+        kept = set(snapshot_points(samples)) if cell in self.cells("figure3") else set()
+        ends = {
+            scale.budget(name, cell.dataset)
+            for name in (*self.figures, *get_args(Study))
+            if cell in self.cells(name)
+            for scale in self.scales.values()
+        }
+        followed = self.gradients.within(samples) if cell in self.gradient_cells() else ()
+        return tuple(sorted({*kept, *followed} | {end for end in ends if end <= samples}))
+
+    def search(self, cell: Cell) -> Search:
+        """The search whose step size the cell uses: one for all N_z of its dataset, method, width and N_train."""
+        figures = self.all_cells()
+        family = [
+            other.n_latent
+            for other in (figures if cell in figures else self.every_cell())
+            if other.model_copy(update={"n_latent": cell.n_latent}) == cell
+        ]
+        wanted = self.step_size.n_latent[cell.dataset]
+        estimator = self.estimators[cell.estimator]
+        n_train = min(cell.n_train, estimator.search_points or cell.n_train)
+        size = {
+            "n_latent": wanted if wanted in family else min(family),
+            "n_train": n_train,
+            "train_points": min(cell.train_points, n_train),
+        }
+        return Search(
+            cell=cell.model_copy(update=size),
+            candidates=self.step_size.candidates,
+            seed=self.step_size.seed,
+            samples=int(estimator.search_samples),
+        )
+
+    def gradient_cells(self) -> list[Cell]:
+        """The cell of each chosen dataset whose training the gradients follow."""
+
+        def followed(cell: Cell) -> bool:
+            run = self.gradients.runs.get(cell.dataset)
+            sizes = (GradientJob.REFERENCE, TRAIN_SIZES[cell.dataset], cell.n_hidden, cell.n_latent)
+            return run is not None and sizes == (cell.estimator, cell.n_train, run.n_hidden, run.n_latent)
+
+        return list(filter(followed, self.all_cells()))
+
+
+def _one_size(estimators: tuple[str, ...], sizes: SizesConfig) -> GridConfig:
+    return GridConfig(
+        estimators=estimators,
+        n_hidden=sizes.n_hidden,
+        n_latent=(sizes.n_latent,),
+        n_train=(sizes.n_train,) if sizes.n_train else None,
+    )
