@@ -539,3 +539,84 @@ def test_what_config_repeats_to_stay_free_of_torch_agrees_with_its_source():
     limits = {name: limit for name, (_, _, limit) in config.EVIDENCE.items() if math.isfinite(limit)}
     of_chains = dict.fromkeys(("appendix_d_robust", "appendix_d_paper"), posterior.MAX_LATENT)
     assert limits == of_chains | {"quadrature": quadrature.MAX_LATENT}
+
+
+# -------------------------------------------------------------------------------------- studies, added estimators
+
+
+@pytest.fixture
+def mine(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("def build(model, optimiser, n_train, n_samples=1):\n    return None\n")
+    return path
+
+
+def test_an_added_estimator_is_compared_like_the_baseline(mine):
+    configuration = parsed(add=str(mine))
+    cells = configuration.cells("comparison")
+    added = [cell for cell in cells if cell.estimator == "mine"]
+    assert [cell.dataset for cell in added] == [cell.dataset for cell in cells if cell.estimator == "aevb"]
+    for cell in added:
+        assert cell.source == str(mine)
+        assert cell.settings == {}
+        assert configuration.search(cell).cell.estimator == "mine"
+        assert configuration.comparison_job(cell).seeds == tuple(
+            range(RAW["scales"]["laptop"]["comparison_seeds"])
+        )
+    assert parsed(add=[str(mine)]) == configuration
+    assert "mine" not in {cell.estimator for cell in configuration.all_cells()}
+    without = parsed()
+    assert without.all_cells() == configuration.all_cells()
+
+
+def test_an_entry_of_its_own_goes_before_the_baselines(mine):
+    own = {"mine": {"source": str(mine), "warm_up": 7, "search_samples": 1e5, "settings": {"n_samples": 3}}}
+    configuration = parsed(add=str(mine), estimators=RAW["estimators"] | own)
+    assert configuration.estimators["mine"].warm_up == 7
+    assert {cell.warm_up for cell in configuration.cells("comparison") if cell.estimator == "mine"} == {7}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("comparison.baseline", "nothing", "comparison: .*'nothing' has no entry under estimators"),
+        ("comparison.estimators", ["nothing"], "comparison: .*'nothing' has no entry"),
+        ("comparison.estimators", ["aevb"], "comparison.estimators: aevb is the baseline itself"),
+        ("comparison.estimators", ["iwae", "iwae"], "names something twice"),
+        ("comparison.sizes.mnist.n_latent", 5, "comparison.sizes.mnist.n_latent: .* at most 4"),
+        ("comparison.sizes.mnist.n_train", 50_001, "exceeds the 50000 points"),
+        ("comparison.surprise", 1, "comparison.surprise"),
+        ("full_vb.mnist.estimators", ["nothing"], "full_vb: mnist: estimator 'nothing'"),
+        ("scales.smoke.comparison_seeds", 0, "scales.smoke.comparison_seeds"),
+        ("scales.smoke.samples.comparison", MISSING, "scales.smoke.samples.comparison is missing"),
+        ("scales.paper.comparison_seeds", 2000, "step_size.seed"),
+        ("estimators.renyi.settings", {"beta": 1}, "build.. of renyi.py takes no beta"),
+        ("estimators.aevb.source", "elsewhere.py", "There is no estimator at|the name of its source"),
+    ],
+)
+def test_wrong_studies_are_refused_by_name(key, value, words):
+    with pytest.raises(UserError, match=words):
+        config.parse(changed(key, value))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_whichever_trains_first_a_figure_and_the_comparison_find_their_weights(scale):
+    """They share the store: the one that comes second finds weights at its end, or trains on to it."""
+    configuration = parsed(scale)
+    both = [cell for cell in configuration.cells("comparison") if cell in configuration.all_cells()]
+    assert both
+    for cell in both:
+        figure, compared = configuration.job(cell), configuration.comparison_job(cell)
+        for first, second in ((figure, compared), (compared, figure)):
+            missed = {point for point in second.snapshots if point <= first.samples} - {*first.snapshots}
+            assert not missed
+
+
+def test_studies_train_nothing_further_than_the_figures_need():
+    """Otherwise `all` would take longer for their sake."""
+    for scale in SCALES:
+        configuration = parsed(scale)
+        for cell in configuration.all_cells():
+            wanted = [name for name in configuration.figures if cell in configuration.cells(name)]
+            furthest = max(configuration.budget.budget(name, cell.dataset) for name in wanted)
+            assert configuration.job(cell).samples == furthest

@@ -25,7 +25,7 @@ from aevb.experiments import (
     Search,
     canonical,
 )
-from aevb.jobs import certify, collect, compute, draw, evidence, gradients, represent
+from aevb.jobs import certify, collect, compare, compute, draw, evidence, gradients, represent
 from helpers import CPU, equal
 
 CELL = Cell(
@@ -617,3 +617,93 @@ def test_figures_2_and_3_show_only_the_cells_they_are_given(tmp_path):
     text = (tmp_path / "figure2.svg").read_text()
     assert text.count("N_z = 2") == 1
     assert "N_z = 7" not in text
+
+
+# ------------------------------------------------------------------------------------------ comparing methods
+
+
+@pytest.fixture(scope="module")
+def rivals(points, tmp_path_factory):
+    """Folders of AEVB's and of full VB's runs, and their evidence."""
+    folder = tmp_path_factory.mktemp("rivals")
+    found = {}
+    for name in ("aevb", "full_vb"):
+        cell = CELL.model_copy(update={"estimator": name, "settings": {}})
+        runs = trained(Job(cell=cell, seeds=(0, 1), samples=20_000), points, folder / name)
+        settings = SETTINGS["appendix_d_robust"]
+        task = EvidenceTask(name="appendix_d_robust", settings=settings, samples=(20_000,))
+        job = EvidenceJob(cell=cell, seeds=(0, 1), points=5, tasks=(task,))
+        cells = [runs / f"seed{seed}/cell.json" for seed in (0, 1)]
+        evidence.evidence(job, points, cells, runs / "evidence.csv", **WHERE)
+        found[name] = runs
+    return found
+
+
+def cells_and_evidence(rivals):
+    cells = [runs / f"seed{seed}/cell.json" for runs in rivals.values() for seed in (0, 1)]
+    return cells, [runs / "evidence.csv" for runs in rivals.values()]
+
+
+def test_methods_are_compared_by_their_last_bound_and_their_likelihood(rivals, tmp_path):
+    cells, likelihoods = cells_and_evidence(rivals)
+    compare.compare(cells, likelihoods, "aevb", tmp_path / "curves.csv", tmp_path / "comparison.csv")
+    table = pd.read_csv(tmp_path / "comparison.csv").set_index("metric")
+    assert list(table["estimator"].unique()) == ["full_vb"]
+    ends = {
+        name: np.mean(
+            [
+                pd.read_csv(runs / f"seed{seed}/curve.csv").query("split == 'test'")["bound"].iloc[-1]
+                for seed in (0, 1)
+            ]
+        )
+        for name, runs in rivals.items()
+    }
+    assert table.loc["bound", "value"] == pytest.approx(ends["full_vb"])
+    assert table.loc["bound", "difference"] == pytest.approx(ends["full_vb"] - ends["aevb"])
+    certified = [pd.read_csv(path).query("split == 'test'")["log_likelihood"].mean() for path in likelihoods]
+    if np.isfinite(certified).all():
+        assert table.loc["log_likelihood", "difference"] == pytest.approx(certified[1] - certified[0])
+    assert table.loc["bound", "verdict"] == "too few seeds: 2, and a verdict needs 6"
+    curves = pd.read_csv(tmp_path / "curves.csv")
+    assert {*curves["estimator"]} == {"aevb", "full_vb"}
+    draw.comparison_figures(tmp_path / "curves.csv", tmp_path / "comparison.csv", tmp_path)
+    assert (tmp_path / "comparison_forest.svg").exists()
+
+
+def test_full_vb_is_tabled_beside_map(rivals, tmp_path):
+    cells, likelihoods = cells_and_evidence(rivals)
+    compare.full_vb(cells, likelihoods, tmp_path / "full_vb.csv", tmp_path / "full_vb")
+    table = pd.read_csv(tmp_path / "full_vb.csv").set_index("quantity")
+    own, at_the_mean = (
+        table.loc["the method's own bound on its minibatches"],
+        table.loc["ELBO on training points"],
+    )
+    assert own["full_vb"] < at_the_mean["full_vb"] - 1  # it pays for knowing 700 weights with 200 points
+    assert table.loc["ELBO on test points", "n_seeds"] == 2
+    assert (tmp_path / "full_vb.png").exists()
+
+
+def test_a_run_that_went_further_is_tabled_where_both_are(rivals, points, tmp_path):
+    further = trained(
+        Job(cell=MCEM.model_copy(update={"estimator": "aevb", "settings": {}}), seeds=(0, 1), samples=30_000),
+        points,
+        tmp_path / "further",
+    )
+    cells, likelihoods = cells_and_evidence(rivals | {"aevb": further})
+    likelihoods[0] = rivals["aevb"] / "evidence.csv"
+    compare.full_vb(cells, likelihoods, tmp_path / "full_vb.csv", tmp_path / "full_vb")
+    compare.full_vb(*cells_and_evidence(rivals), tmp_path / "expected.csv", tmp_path / "full_vb")
+    pd.testing.assert_frame_equal(
+        pd.read_csv(tmp_path / "full_vb.csv"), pd.read_csv(tmp_path / "expected.csv")
+    )
+
+
+def test_an_estimator_is_held_to_the_rules_in_words(tmp_path):
+    compare.conform(CELL, tmp_path / "kept.txt")
+    assert "is deterministic" in (tmp_path / "kept.txt").read_text().splitlines()
+    path = tmp_path / "mine.py"
+    path.write_text("def build(model, optimiser, n_train, n_samples=1):\n    return None\n")
+    mine = CELL.model_copy(update={"estimator": "mine", "source": str(path)})
+    with pytest.raises(UserError, match="AttributeError"):
+        compare.conform(mine, tmp_path / "broken.txt")
+    assert not (tmp_path / "broken.txt").exists()

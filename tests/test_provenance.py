@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from aevb import provenance
+from aevb import UserError, provenance
 
 
 @pytest.fixture
@@ -101,3 +101,64 @@ def test_sources_are_the_files_of_the_modules():
     assert len(files) == len(provenance.modules("evidence/appendix_d"))
     assert any(file.endswith("evidence/appendix_d.py") for file in files)
     assert any(file.endswith("hmc.py") for file in files)
+
+
+# ---------------------------------------------------------------------------------------- the reader's own files
+
+MINE = "from aevb.estimators.aevb import elbo\n\n\ndef build(model, optimiser, n_train, n_samples=1):\n    return 1\n"
+
+
+@pytest.fixture
+def mine(tmp_path):
+    path = tmp_path / "my file" / "mine.py"
+    path.parent.mkdir()
+    path.write_text(MINE)
+    return path
+
+
+def test_a_file_of_the_readers_is_addressed_by_its_code_and_by_what_it_imports_from_the_suite(mine, tmp_path):
+    module = provenance.estimator("mine", str(mine))
+    assert module == str(mine)
+    assert provenance.settings_of(module, "build") == {"n_samples"}
+    assert {str(mine), "estimators/aevb", "models"} <= set(provenance.modules(module))
+    before = provenance.numerics_digest(module)
+    elsewhere = tmp_path / "mine.py"
+    elsewhere.write_text("# a comment\n" + MINE)
+    assert provenance.numerics_digest(str(elsewhere)) == before
+    elsewhere.write_text(MINE.replace("return 1", "return 2"))
+    assert provenance.numerics_digest(str(elsewhere)) != before
+
+
+def test_a_module_of_a_package_is_addressed_with_the_code_beside_it(tmp_path, monkeypatch):
+    package = tmp_path / "mine_of_package"
+    package.mkdir()
+    for name, text in {"__init__": "", "method": MINE, "helpers": "ONE = 1\n"}.items():
+        (package / f"{name}.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    module = provenance.estimator("method", "mine_of_package.method")
+    before = provenance.numerics_digest(module)
+    (package / "helpers.py").write_text("ONE = 2\n")
+    assert provenance.numerics_digest(module) != before
+
+
+@pytest.mark.parametrize(
+    ("source", "name"), [("mine.py", "mine"), ("/a/b c/my_2.py", "my_2"), ("pack.age.method", "method")]
+)
+def test_the_name_is_the_last_part(source, name):
+    assert provenance.name_of(source) == name
+
+
+@pytest.mark.parametrize("source", ["Mine.py", "2nd.py", "a-b.py", "x/.py", "iwae.py", "my.package.aevb"])
+def test_a_name_that_cannot_be_used_is_refused(source):
+    with pytest.raises(UserError, match="rename"):
+        provenance.name_of(source)
+
+
+def test_what_does_not_exist_is_refused_by_name(tmp_path):
+    for source, words in {
+        str(tmp_path / "none.py"): "There is no estimator at",
+        "no_such_package.method": "no module no_such_package.method",
+        "": "There is no estimator 'mine'. Known ones: aevb",
+    }.items():
+        with pytest.raises(UserError, match=words):
+            provenance.estimator("mine", source)

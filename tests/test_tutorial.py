@@ -90,7 +90,7 @@ def test_a_file_that_breaks_a_rule_is_stopped_before_anything_is_trained(clone):
     broken = clone.parent / "scratch/broken.py"
     text = (clone.parent / "scratch/antithetic.py").read_text()
     broken.write_text(text.replace("torch.cat([eps, -eps], 1)", "torch.randn_like(eps)"))
-    told = typed(clone, f"pytest --estimator {broken}")
+    told = typed(clone, f"pytest --estimator={broken}")
     assert told.returncode == 1
     assert "step must be a function of state, x and noise" in told.stdout
     run = typed(clone, commands()[1].replace("antithetic", "broken"))

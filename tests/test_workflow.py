@@ -220,6 +220,35 @@ def test_gradients_train_the_run_that_they_follow_and_nothing_else(source, tmp_p
     assert jobs == Counter([*own, "data", "step_size", "train"])
 
 
+def test_a_comparison_trains_the_baseline_and_its_rivals_apart_from_the_figures(source, tmp_path):
+    jobs = rules(planned(source, tmp_path, "compare"))
+    rivals = 1 + len(PROTOCOL["comparison"]["estimators"])
+    own = dict.fromkeys(["compare", "comparison", "comparison_page", "comparison_figures", "data"], 1)
+    expected = own | dict.fromkeys(["step_size", "train_compared", "evidence_compared"], rivals)
+    assert jobs == Counter(expected)
+
+
+def test_an_added_estimator_is_held_to_the_rules_before_its_training(source, tmp_path):
+    mine = tmp_path / "a folder" / "mine.py"
+    mine.parent.mkdir()
+    mine.write_text("def build(model, optimiser, n_train):\n    return None\n")
+    before = rules(planned(source, tmp_path, "compare"))
+    jobs = rules(planned(source, tmp_path, "compare", config=[*SMOKE_DIGITS, f"add={mine}"]))
+    added = ["conform", "step_size", "train_compared", "evidence_compared"]
+    assert jobs - before == Counter(added)
+    assert rules(planned(source, tmp_path, config=[*SMOKE_DIGITS, f"add={mine}"])) == rules(
+        planned(source, tmp_path)
+    )
+
+
+def test_full_vb_is_trained_beside_map(source, tmp_path):
+    jobs = rules(planned(source, tmp_path, "full_vb"))
+    grid_of = PROTOCOL["full_vb"]["digits"]
+    cells = len(grid_of["estimators"]) * len(grid_of["n_train"])
+    assert jobs["train"] == jobs["evidence"] == cells
+    assert jobs["full_vb_results"] == jobs["full_vb_page"] == jobs["full_vb"] == 1
+
+
 @pytest.mark.parametrize("target", [*FIGURES, "tables"])
 def test_a_target_needs_no_more_than_its_own_cells(source, tmp_path, target):
     jobs = planned(source, tmp_path, target)

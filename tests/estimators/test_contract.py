@@ -1,5 +1,5 @@
 """Row 9 of VERIFICATION.md: what every algorithm in estimators/ promises. A new file is tested as it appears, and
-`pytest --estimator path/to/mine.py` tests a file that lies elsewhere.
+`pytest --estimator=path/to/mine.py` tests a file that lies elsewhere.
 
 The rules are aevb.conformance's; each is shown to refuse algorithms that break it.
 """
