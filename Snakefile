@@ -53,3 +53,14 @@ rule all:
         FIGURES,
         TABLES,
     localrule: True
+
+
+rule everything:
+    input:
+        rules.all.input,
+        rules.certify.input,
+        rules.compare.input,
+        rules.full_vb.input,
+        rules.gradients.input,
+        rules.representation.input,
+    localrule: True
