@@ -84,15 +84,28 @@ def page(table):
     )
 
 
-def files_of(n):
+def figure_files(name, caption, label):
     """A figure's three files, of which the report shows the svg."""
     shown = report(
-        f"results/figures/figure{n}.svg",
-        caption=f"../report/figure{n}.rst",
+        f"results/figures/{name}.svg",
+        caption=f"../report/{caption}.rst",
         category="Figures",
-        labels={"figure": str(n)},
+        labels={"figure": label},
     )
-    return [shown, f"results/figures/figure{n}.pdf", f"results/figures/figure{n}.png"]
+    return [shown, f"results/figures/{name}.pdf", f"results/figures/{name}.png"]
+
+
+def files_of(n):
+    return figure_files(f"figure{n}", f"figure{n}", str(n))
+
+
+def compared(cells, file):
+    """That file of every seed of the comparison."""
+    return [
+        f"results/comparison/{cell.path}/seed{seed}/{file}"
+        for cell in cells
+        for seed in range(EXPERIMENTS.budget.comparison_seeds)
+    ]
 
 
 def weights_of(figure):

@@ -2,28 +2,9 @@
 # than the paper's figures, and lie apart from theirs. What both need is trained once, since they share the store.
 COMPARED = EXPERIMENTS.cells("comparison")
 CONTESTS = [
-    f"results/figures/comparison_{name}.{format}"
-    for name in ("curves", "forest")
-    for format in ("pdf", "png", "svg")
+    *figure_files("comparison_curves", "comparison_figure", "comparison, curves"),
+    *figure_files("comparison_forest", "comparison_figure", "comparison, forest"),
 ]
-
-
-def compared(file):
-    """That file of every seed of the comparison."""
-    return [
-        f"results/comparison/{cell.path}/seed{seed}/{file}"
-        for cell in COMPARED
-        for seed in range(EXPERIMENTS.budget.comparison_seeds)
-    ]
-
-
-def contest(name):
-    return report(
-        f"results/figures/comparison_{name}.svg",
-        caption="../report/comparison_figure.rst",
-        category="Figures",
-        labels={"figure": f"comparison, {name}"},
-    )
 
 
 rule compare:
@@ -75,8 +56,8 @@ use rule evidence as evidence_compared with:
 
 rule comparison:
     input:
-        runs=compared("cell.json"),
-        curves=compared("curve.csv"),
+        runs=compared(COMPARED, "cell.json"),
+        curves=compared(COMPARED, "curve.csv"),
         evidence=[f"results/comparison/{cell.path}/evidence.csv" for cell in COMPARED],
         code=sources("comparison"),
     output:
@@ -111,11 +92,7 @@ rule comparison_figures:
         curves="results/tables/comparison_curves.csv",
         code=[*sources("contests"), STYLE],
     output:
-        [
-            contest("curves"),
-            contest("forest"),
-            *(file for file in CONTESTS if not file.endswith("svg")),
-        ],
+        CONTESTS,
     log:
         "results/logs/figures/comparison.log",
     localrule: True

@@ -2,15 +2,6 @@
 POSTERIOR_CELLS = EXPERIMENTS.cells("full_vb")
 
 
-def full_vb_figure():
-    return report(
-        "results/figures/full_vb.svg",
-        caption="../report/full_vb.rst",
-        category="Figures",
-        labels={"figure": "Appendix F"},
-    )
-
-
 rule full_vb:
     input:
         "results/tables/full_vb.csv",
@@ -26,15 +17,13 @@ rule full_vb_results:
         evidence=per_cell(POSTERIOR_CELLS, "evidence.csv"),
         code=[*sources("appendix_f"), STYLE],
     output:
-        "results/tables/full_vb.csv",
-        full_vb_figure(),
-        "results/figures/full_vb.pdf",
-        "results/figures/full_vb.png",
+        table="results/tables/full_vb.csv",
+        figure=figure_files("full_vb", "full_vb", "Appendix F"),
     log:
         "results/logs/tables/full_vb.log",
     localrule: True
     shell:
-        "python -m aevb full-vb --runs {input.runs} --evidence {input.evidence} --output {output[0]}"
+        "python -m aevb full-vb --runs {input.runs} --evidence {input.evidence} --output {output.table}"
         " --figure results/figures/full_vb 2> {log}"
 
 
