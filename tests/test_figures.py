@@ -169,10 +169,10 @@ def test_every_seed_diverged_from_the_start():
 
 
 def test_an_estimator_of_the_reader_gets_a_colour_of_its_own():
-    rows = bounds(MNIST, 3, VALUES, methods=("aevb", "iwae"))
+    rows = bounds(MNIST, 3, VALUES, methods=("aevb", "mine"))
     figure = figures.figure2(rows, PAPER)
     assert len(lines(panels(figure)[0], to_hex(figures.OTHER_COLOURS[0]), "--")) == 1
-    assert "iwae (test)" in [text.get_text() for text in figure.axes[-1].get_legend().get_texts()]
+    assert "mine (test)" in [text.get_text() for text in figure.axes[-1].get_legend().get_texts()]
 
 
 def test_no_run_of_the_figure_is_an_error_for_the_user():

@@ -1,6 +1,5 @@
 """How noisy the estimators' gradients are, drawn: variance relative to SGVB-B's, and signal to noise."""
 
-from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -10,20 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from aevb.curves import DATASETS
+from aevb.curves import DATASETS, METHOD_NAMES
 from aevb.experiments import GradientJob
-from aevb.figures import DATASET_NAMES, METHOD_COLOURS, OTHER_COLOURS, STYLE
+from aevb.figures import DATASET_NAMES, STYLE, method_colours
 
-ESTIMATORS = {  # names, colours and markers in the order of the legend; relatives share a colour
-    "aevb": ("SGVB-B (AEVB)", METHOD_COLOURS["aevb"], "o"),
-    "sgvb_a": ("SGVB-A", "darkorange", "s"),
-    "sticking_the_landing": ("sticking the landing", "saddlebrown", "^"),
-    "score_function": ("score function (naive)", "black", "X"),
-    "score_function_loo": ("score function, leave one out", "gray", "P"),
-    "iwae": ("IWAE", "purple", "D"),
-    "dreg": ("DReG", "deeppink", "v"),
-    "renyi": ("Renyi", "teal", "<"),
-    "reweighted_wake_sleep": ("reweighted wake-sleep", "olive", ">"),
+MARKERS = {  # in the order of the legend
+    **{"aevb": "o", "sgvb_a": "s", "sticking_the_landing": "^", "score_function": "X"},
+    **{"score_function_loo": "P", "iwae": "D", "dreg": "v", "renyi": "<", "reweighted_wake_sleep": ">"},
 }
 QUANTITIES = {  # of the rows of panels: column and title
     "relative_variance": "variance / that of SGVB-B",
@@ -55,9 +47,10 @@ def gradient_variance(table: pd.DataFrame) -> Figure:
 
 def _styles(names: list[str]) -> dict[str, tuple[str, str, str]]:
     """Label, colour and marker of each, in the order of the legend: the known ones, then the reader's own."""
-    others = dict(zip(sorted({*names} - {*ESTIMATORS}), cycle(OTHER_COLOURS), strict=False))
-    known = {name: entry for name, entry in ESTIMATORS.items() if name in names}
-    return known | {name: (name, colour, "*") for name, colour in others.items()}
+    colours = method_colours(names)
+    ordered = [*(name for name in MARKERS if name in names), *sorted({*names} - {*MARKERS})]
+    labels = METHOD_NAMES | {"aevb": "SGVB-B (AEVB)"}
+    return {name: (labels.get(name, name), colours[name], MARKERS.get(name, "*")) for name in ordered}
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, quantity: str, styles: dict[str, tuple[str, str, str]]) -> None:
