@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from aevb import estimators, provenance
+from aevb import UserError, estimators, provenance
 
 torch.set_num_threads(1)  # tests run beside other jobs, and their tensors are tiny
 
@@ -51,6 +51,9 @@ def pytest_generate_tests(metafunc):
     """`build` is that of every file in estimators/, or of the one that --estimator names."""
     if "build" in metafunc.fixturenames:
         mine = metafunc.config.getoption("--estimator")
-        sources = {provenance.name_of(mine): mine} if mine else dict.fromkeys(provenance.estimators(), "")
-        builds = [estimators.load(name, source) for name, source in sources.items()]
+        try:
+            sources = {provenance.name_of(mine): mine} if mine else dict.fromkeys(provenance.estimators(), "")
+            builds = [estimators.load(name, source) for name, source in sources.items()]
+        except UserError as error:
+            raise pytest.UsageError(str(error)) from None
         metafunc.parametrize("build", builds, ids=sources)

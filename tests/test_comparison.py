@@ -215,3 +215,12 @@ def test_the_table_has_its_columns_and_a_row_per_method_and_metric():
     assert list(frame) == comparison.COLUMNS
     assert len(frame) == 2 * len(comparison.METRICS)
     assert isinstance(frame, pd.DataFrame)
+
+
+def test_a_row_is_said_in_words():
+    frame = table(runs(-20 + NOISE + 1), runs(-20 + NOISE))
+    said = comparison.in_words(frame[frame["metric"] == "bound"].iloc[0])
+    assert said.startswith("digits, bound: mine - aevb = +1.00 [")
+    assert said.endswith("nats, 12 seeds: better")
+    few = table([run(-20, diverged=True)], runs([-20.0]))
+    assert comparison.in_words(few.iloc[0]) == "digits, bound: mine - aevb: diverged: 1 of 1 seeds"

@@ -576,6 +576,18 @@ def test_an_entry_of_its_own_goes_before_the_baselines(mine):
     assert {cell.warm_up for cell in configuration.cells("comparison") if cell.estimator == "mine"} == {7}
 
 
+def test_one_file_may_have_several_entries_with_other_settings(mine):
+    entry = RAW["estimators"]["aevb"] | {"source": str(mine)}
+    own = {f"mine_{n}": entry | {"settings": {"n_samples": n}} for n in (1, 2)}
+    compared = RAW["comparison"] | {"estimators": [*own]}
+    configuration = parsed(estimators=RAW["estimators"] | own, comparison=compared)
+    settings = {cell.estimator: cell.settings for cell in configuration.cells("comparison")}
+    assert settings["mine_2"] == {"n_samples": 2}
+    for name in ("iwae", "Mine"):
+        with pytest.raises(UserError, match=f"estimators.{name}: "):
+            parsed(estimators=RAW["estimators"] | {name: entry})
+
+
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
@@ -591,7 +603,7 @@ def test_an_entry_of_its_own_goes_before_the_baselines(mine):
         ("scales.smoke.samples.comparison", MISSING, "scales.smoke.samples.comparison is missing"),
         ("scales.paper.comparison_seeds", 2000, "step_size.seed"),
         ("estimators.renyi.settings", {"beta": 1}, "build.. of renyi.py takes no beta"),
-        ("estimators.aevb.source", "elsewhere.py", "There is no estimator at|the name of its source"),
+        ("estimators.aevb.source", "elsewhere.py", "There is no estimator at|the suite has its own"),
     ],
 )
 def test_wrong_studies_are_refused_by_name(key, value, words):

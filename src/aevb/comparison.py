@@ -26,7 +26,7 @@ EXACT = 2**16  # sign patterns up to which all are enumerated
 
 CELL = [name for name in Cell.IDENTITY if name != "estimator"]
 COLUMNS = [
-    *(*CELL, "estimator", "baseline", "metric", "unit"),
+    *(*CELL, "samples", "estimator", "baseline", "metric", "unit"),
     *(
         "n_seeds",
         "value",
@@ -80,7 +80,7 @@ def compare(runs: dict[tuple[Any, ...], list[Run]], baseline: str) -> pd.DataFra
     """
     rows = [
         dict(zip(CELL, key[:-1], strict=True))
-        | {"metric": name, "unit": metric.unit}
+        | {"samples": _length(method), "metric": name, "unit": metric.unit}
         | {"estimator": key[-1], "baseline": baseline, "n_seeds": len(method)}
         | _row(metric, method, runs[*key[:-1], baseline])
         for key, method in runs.items()
@@ -92,6 +92,20 @@ def compare(runs: dict[tuple[Any, ...], list[Run]], baseline: str) -> pd.DataFra
     n_tests = int(table["p_value"].notna().sum())
     table["verdict"] = [_verdict(row, n_tests) for _, row in table.iterrows()]
     return table
+
+
+def _length(runs: list[Run]) -> float:
+    """Training samples of the longest run; NaN of a method without a curve."""
+    return max((float(run.samples[-1]) for run in runs if len(run.samples)), default=math.nan)
+
+
+def in_words(row: pd.Series) -> str:
+    """A tested row as one line for the terminal."""
+    where = f"{row['dataset']}, {row['metric']}: {row['estimator']} - {row['baseline']}"
+    if not math.isfinite(row["difference"]):
+        return f"{where}: {row['verdict']}"
+    interval = f"[{row['ci_low']:.2f}, {row['ci_high']:.2f}]"
+    return f"{where} = {row['difference']:+.2f} {interval} nats, {row['n_seeds']} seeds: {row['verdict']}"
 
 
 def _row(metric: Metric, method: list[Run], baseline: list[Run]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def check(build: Build) -> list[str]:
 def keeps_shapes(build: Build, model: Model) -> None:
     """State has the model axis first and keeps its shapes and dtypes; Info holds (M,) each."""
     with _as_a_rule("step(state, x, noise) must return (state, Info)"):
-        estimator = build(model, _optimiser(), N_TRAIN)
+        estimator = _built(build, model, _optimiser(), N_TRAIN)
         state = _start(model, estimator)
         first = _shapes(state)
         wrong = ", ".join(name for name, (shape, _) in first.items() if not shape or shape[0] != 3)
@@ -71,7 +71,7 @@ def keeps_shapes(build: Build, model: Model) -> None:
 def is_deterministic(build: Build, model: Model) -> None:
     """Same state, batch and noise, whatever the global generator does: the same bits."""
     with _as_a_rule("step(state, x, noise) must run"):
-        estimator = build(model, _optimiser(), N_TRAIN)
+        estimator = _built(build, model, _optimiser(), N_TRAIN)
         inputs = _start(model, estimator), _data(), _noise(estimator)
         torch.manual_seed(1)
         one = estimator.step(*map(trees.copy, inputs))
@@ -87,7 +87,7 @@ def is_deterministic(build: Build, model: Model) -> None:
 def leaves_its_inputs(build: Build, model: Model) -> None:
     """Only the optimiser may consume what it is given: with a pure one, a step changes nothing."""
     with _as_a_rule("step(state, x, noise) must run"):
-        estimator = build(model, _optimiser(), N_TRAIN)
+        estimator = _built(build, model, _optimiser(), N_TRAIN)
         state, x, noise = _start(model, estimator), _data(), _noise(estimator)
         for _ in range(2):
             before = tuple(map(trees.copy, (state, x, noise)))
@@ -101,7 +101,7 @@ def draws_from_its_generator(build: Build, model: Model) -> None:
     """draw and step leave the global generators of torch and numpy alone, and do not look at them."""
     before, before_numpy = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index] # noqa: NPY002
     with _as_a_rule("draw(generator, batch_size) must run"):
-        estimator = build(model, _optimiser(), N_TRAIN)
+        estimator = _built(build, model, _optimiser(), N_TRAIN)
         noise = _noise(estimator)
         estimator.step(_start(model, estimator), _data(), noise)
         same, other = _noise(estimator), _noise(estimator, (3, 4, 5))
@@ -119,14 +119,14 @@ def draws_from_its_generator(build: Build, model: Model) -> None:
 def keeps_models_apart(build: Build, model: Model) -> None:
     """Three models of different weights, step sizes, data and noise, after four steps in double precision."""
     with _as_a_rule("step must run in double precision"), _double():
-        estimator = build(model, _optimiser(), N_TRAIN)
+        estimator = _built(build, model, _optimiser(), N_TRAIN)
         first, x = _start(model, estimator), _data()
         state, infos = first, []
         for n in range(4):
             state, info = estimator.step(state, x, _noise(estimator, (n, n + 10, n + 20)))
             infos.append(info)
         for m, step_size in enumerate(STEP_SIZES):
-            alone = build(model, _optimiser([step_size]), N_TRAIN)
+            alone = _built(build, model, _optimiser([step_size]), N_TRAIN)
             one, close = trees.take(first, m), True
             for n in range(4):
                 one, info = alone.step(one, x[m : m + 1], _noise(alone, (n + 10 * m,)))
@@ -146,10 +146,10 @@ def gives_every_weight_a_gradient(build: Build, model: Model) -> None:
         return params, state
 
     with _as_a_rule("step(state, x, noise) must run"):
-        shown = build(model, Optimiser(lambda params: torch.zeros(3), record), N_TRAIN)
+        shown = _built(build, model, Optimiser(lambda params: torch.zeros(3), record), N_TRAIN)
         first = _start(model, shown)
         shown.step(first, _data(), _noise(shown))
-        estimator = build(model, _optimiser(warm_up=0), N_TRAIN)
+        estimator = _built(build, model, _optimiser(warm_up=0), N_TRAIN)
         start = _start(model, estimator)
         moved, _ = estimator.step(start, _data(), _noise(estimator))
     missing = set(trees.leaves(first.params)) - {name for grads in given for name in grads}
@@ -166,7 +166,7 @@ def gives_every_weight_a_gradient(build: Build, model: Model) -> None:
 def can_be_recorded(build: Build, model: Model) -> None:
     """A fixed sequence of tensor operations: training records one step and replays it (docs/decisions/0003)."""
     with _as_a_rule("step(state, x, noise) must run"):
-        estimator = build(model, _optimiser(), N_TRAIN)
+        estimator = _built(build, model, _optimiser(), N_TRAIN)
         inputs = _start(model, estimator), _data(), _noise(estimator)
     named = [trees.leaves(part) for part in inputs]
 
@@ -207,7 +207,7 @@ def learns(build: Build) -> None:
     """200 steps from the small initial weights, judged by an evaluator that knows no method."""
     with _as_a_rule("200 steps must run"):
         x = points().float().expand(2, -1, -1)
-        estimator = build(LEARNER, pure(adagrad(torch.tensor([0.05, 0.1]))), x.shape[1])
+        estimator = _built(build, LEARNER, pure(adagrad(torch.tensor([0.05, 0.1]))), x.shape[1])
         state = estimator.init(trees.stack([LEARNER.init(generator(seed)) for seed in (0, 1)]))
         before, sources = quality(state.params), [generator(3), generator(4)]
         for _ in range(200):
@@ -225,7 +225,7 @@ def reports_a_bound(build: Build) -> None:
     copies = 400
     with _as_a_rule("step(state, x, noise) must run"):
         x = points().float()
-        estimator = build(LEARNER, pure(adagrad(torch.full((copies,), 0.1))), len(x))
+        estimator = _built(build, LEARNER, pure(adagrad(torch.full((copies,), 0.1))), len(x))
         one = scramble(trees.stack([LEARNER.init(generator(0))]), 0.5, 1)
         exact = log_evidence(one).mean()
         state = estimator.init(trees.concatenate([one] * copies))
@@ -254,12 +254,22 @@ def _optimiser(step_sizes: list[float] = STEP_SIZES, warm_up: int = 1) -> Optimi
     return pure(adagrad(torch.tensor(step_sizes), warm_up))
 
 
+def _built(build: Build, model: Model, optimiser: Optimiser, n_train: int) -> Estimator:
+    with _as_a_rule("build(model, optimiser, n_train) must return an Estimator"):
+        estimator = build(model, optimiser, n_train)
+    _require(
+        isinstance(estimator, Estimator),
+        f"build must return an Estimator(init, draw, step); it returned {type(estimator).__name__}",
+    )
+    return estimator
+
+
 def _start(model: Model, estimator: Estimator) -> Any:
     """A stack with weights of order one, so that every path carries a signal."""
     alone = [trees.stack([model.init(generator(m))]) for m in range(3)]
-    return estimator.init(
-        trees.concatenate([scramble(params, 0.8, seed) for seed, params in enumerate(alone)])
-    )
+    params = trees.concatenate([scramble(params, 0.8, seed) for seed, params in enumerate(alone)])
+    with _as_a_rule("init(params) must return the state"):
+        return estimator.init(params)
 
 
 def _data() -> Tensor:
@@ -267,7 +277,8 @@ def _data() -> Tensor:
 
 
 def _noise(estimator: Estimator, seeds: tuple[int, ...] = (0, 1, 2)) -> Any:
-    return trees.stack([estimator.draw(generator(seed), N_TRAIN) for seed in seeds])
+    with _as_a_rule("draw(generator, batch_size) must return the noise"):
+        return trees.stack([estimator.draw(generator(seed), N_TRAIN) for seed in seeds])
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 Each check raises ValueError with a sentence that begins with the key at fault.
 """
 
+import re
 from typing import TYPE_CHECKING, get_args
 
 from aevb import provenance
@@ -35,8 +36,12 @@ def _check_estimators(config: "Config") -> None:
         _require(known, f"estimators: there is no file for '{name}' among {', '.join(files)}")
         module = provenance.estimator(name, estimator.source)
         if estimator.source:
-            expected = provenance.name_of(estimator.source)
-            _require(name == expected, f"estimators.{name}: the name of its source is '{expected}'")
+            own = f"estimators.{name}: the suite has its own '{name}'; give yours another name"
+            _require(name not in files, own)
+            small = (
+                f"estimators.{name}: a name has small letters, digits and underscores, with a letter first"
+            )
+            _require(bool(re.fullmatch(provenance.IDENTIFIER, name)), small)
         unknown = ", ".join(set(estimator.settings) - provenance.settings_of(module, "build"))
         _require(not unknown, f"estimators.{name}.settings: build() of {name}.py takes no {unknown}")
 

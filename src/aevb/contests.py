@@ -12,6 +12,8 @@ from aevb.curves import METHOD_NAMES, over_seeds
 from aevb.figures import DATASET_NAMES, STYLE, draw_curve, method_colours
 
 TESTED = {"bound": "lower bound", "log_likelihood": "certified $\\log p(x)$"}
+OPEN = "no verdict, or no difference shown"
+VERDICTS = {"better": "green", "worse": "red", OPEN: "black"}
 CLEAR = 0.1  # nats: the forest's axis is linear within, logarithmic beyond
 ROW = 0.26  # inches per line of the forest
 BELOW = 0.5  # times the range of the ends, shown below the lowest: all of the rise would hide how they part
@@ -59,8 +61,19 @@ def forest(table: pd.DataFrame) -> Figure:
             for axes, (metric, name) in zip(line, TESTED.items(), strict=True):
                 _forest_panel(axes, mine[mine["metric"] == metric])
                 axes.set_title(f"{_title(dict(zip(CELL, cell, strict=True)))}: {name}", loc="left")
-                axes.set_xlabel(f"nats per test point above {_called(mine['baseline'].iloc[0])}")
+                above = f"nats per test point above {_called(mine['baseline'].iloc[0])}"
+                axes.set_xlabel(f"{above} (logarithmic beyond $\\pm${CLEAR:g})", fontsize=8)
+        figure.legend(
+            handles=[_mark(*known) for known in VERDICTS.items()], loc="outside lower center", ncols=3
+        )
     return figure
+
+
+def _mark(verdict: str, colour: str) -> Line2D:
+    face = colour if verdict != OPEN else "white"
+    return Line2D(
+        [], [], color=colour, marker="o", markersize=4, markerfacecolor=face, linewidth=0.9, label=verdict
+    )
 
 
 def _forest_panel(axes: Axes, rows: pd.DataFrame) -> None:
@@ -69,8 +82,8 @@ def _forest_panel(axes: Axes, rows: pd.DataFrame) -> None:
         if not np.isfinite(row["difference"]):
             axes.text(0, place, f" {row['verdict']}", fontsize=6, va="center")
             continue
-        sure = row["verdict"] in ("better", "worse")
-        colour = {"better": "green", "worse": "red"}.get(row["verdict"], "black")
+        said = row["verdict"] if row["verdict"] in VERDICTS else OPEN
+        colour = VERDICTS[said]
         error = np.nan_to_num([[row["difference"] - row["ci_low"]], [row["ci_high"] - row["difference"]]])
         axes.errorbar(
             row["difference"],
@@ -79,7 +92,7 @@ def _forest_panel(axes: Axes, rows: pd.DataFrame) -> None:
             color=colour,
             marker="o",
             markersize=4,
-            markerfacecolor=colour if sure else "white",
+            markerfacecolor=colour if said != OPEN else "white",
             linewidth=0.9,
         )
     axes.set_yticks(range(len(rows)), [_called(name) for name in rows["estimator"]], fontsize=7)
@@ -93,7 +106,10 @@ def _frame(axes: Axes, rows: pd.DataFrame) -> None:
     ends = rows.sort_values("samples").groupby("method")["nats"].last()
     best, worst = rows["nats"].max(), ends.min()
     if np.isfinite([best, worst]).all() and best > worst:
-        axes.set_ylim(worst - BELOW * (best - worst), best + 0.1 * (best - worst))
+        low = worst - BELOW * (best - worst)
+        axes.set_ylim(low, best + 0.1 * (best - worst))
+        seen = rows.loc[rows["nats"] >= low, "samples"]
+        axes.set_xlim(seen.min() / 1.2, seen.max() * 1.1)
 
 
 def _title(cell: dict[str, object]) -> str:

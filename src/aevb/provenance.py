@@ -15,6 +15,8 @@ from pathlib import Path
 from aevb import UserError
 
 PACKAGE = Path(__file__).parent
+IDENTIFIER = r"[a-z][a-z0-9_]*"
+BUILD = ["model", "optimiser", "n_train"]  # what every build() is given
 # modules that move bytes about without deciding a number; the data's content is in every run's address by its digest
 PLUMBING = frozenset(
     {
@@ -60,7 +62,7 @@ def name_of(source: str) -> str:
     Raises UserError where that is no identifier, or that of one of the package's own.
     """
     name = source.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".py").rsplit(".", 1)[-1]
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+    if not re.fullmatch(IDENTIFIER, name):
         raise UserError(
             f"The estimator {source} cannot be called '{name}': rename its file to small letters, digits and "
             "underscores, with a letter first."
@@ -85,12 +87,15 @@ def estimator(name: str, source: str = "") -> str:
     if not path.is_file():
         raise UserError(f"There is no estimator at {path}.")
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = ast.parse(path.read_text(encoding="utf-8"), path.name)
     except (SyntaxError, UnicodeDecodeError) as error:
         raise UserError(f"The estimator {path} is not Python: {error}.") from error
-    if _function(tree, "build") is None:
+    build = _function(tree, "build")
+    given = [argument.arg for argument in build.args.args[:3]] if build else []
+    if build is None or given != BUILD or len(build.args.args) - len(build.args.defaults) > len(BUILD):
         raise UserError(
-            f"The estimator {path} must define build(model, optimiser, n_train, **settings) -> Estimator."
+            f"The estimator {path} must define build(model, optimiser, n_train, ...) -> Estimator; arguments after "
+            "these three are settings and need defaults."
         )
     return str(path)
 

@@ -195,7 +195,13 @@ WRONG = {
         "needs the model axis first; not so: count": without_model_axis,
         "it raised ValueError: something of its own (": wrapped(raises),
         "must return (state, Info)": wrapped(returns_nothing),
-        "it raised KeyError": drawing(lambda draw, source, size: {}["nothing"]),
+        "draw(generator, batch_size) must return the noise; it raised KeyError": drawing(
+            lambda draw, source, size: {}["nothing"]
+        ),
+        "must return an Estimator(init, draw, step); it returned NoneType": lambda *arguments: None,
+        "build(model, optimiser, n_train) must return an Estimator; it raised": lambda *arguments: {}[
+            "nothing"
+        ],
     },
     "is deterministic": {"must be a function of state": wrapped(shaken), "gave two results": counting()},
     "leaves its inputs": {

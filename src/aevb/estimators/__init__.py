@@ -123,8 +123,14 @@ def ascend(
         batch_size = x.shape[1]
 
         def total(params: Params) -> tuple[Tensor, Tensor]:
-            surrogate, bound = objective(params, x, noise.eps)
-            return surrogate.sum(-1), bound.sum(-1)
+            terms = objective(params, x, noise.eps)
+            for name, term in terms._asdict().items():
+                if term.shape != x.shape[:2]:
+                    raise UserError(
+                        f"Objective.{name} needs one value per model and data point, shape (M, B) = "
+                        f"{tuple(x.shape[:2])}; it has {tuple(term.shape)}. Average over samples, not over points."
+                    )
+            return terms.surrogate.sum(-1), terms.bound.sum(-1)
 
         surrogate, bound, grads = gradient_beside(total, state.params)
         params, optimiser_state = optimiser.ascend(state.optimiser, state.params, grads, batch_size / n_train)

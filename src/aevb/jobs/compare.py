@@ -43,7 +43,11 @@ def compare(runs: list[Path], evidence: list[Path], baseline: str, curves: Path,
         )
         compared[key].append(run)
     write_table(curves, pd.concat(frames, ignore_index=True).reindex(columns=CURVE_COLUMNS))
-    write_table(output, comparison.compare(dict(compared), baseline))
+    table = comparison.compare(dict(compared), baseline)
+    write_table(output, table)
+    for _, row in table[table["unit"] == "nats"].iterrows():
+        print(comparison.in_words(row))
+    print(f"All of it: {output}")
 
 
 def _likelihoods(frame: pd.DataFrame) -> dict[Any, float]:
