@@ -704,6 +704,6 @@ def test_an_estimator_is_held_to_the_rules_in_words(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("def build(model, optimiser, n_train, n_samples=1):\n    return None\n")
     mine = CELL.model_copy(update={"estimator": "mine", "source": str(path)})
-    with pytest.raises(UserError, match="AttributeError"):
+    with pytest.raises(UserError, match="it returned NoneType"):
         compare.conform(mine, tmp_path / "broken.txt")
     assert not (tmp_path / "broken.txt").exists()
