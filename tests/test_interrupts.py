@@ -12,9 +12,11 @@ every_signal = pytest.mark.parametrize("number", SIGNALS)
 
 @pytest.fixture(autouse=True)
 def handlers():
+    outside = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's is ignored
     before = {number: signal.getsignal(number) for number in SIGNALS}
     yield
     assert {number: signal.getsignal(number) for number in SIGNALS} == before
+    signal.signal(signal.SIGINT, outside)
 
 
 @every_signal
