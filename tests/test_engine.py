@@ -121,10 +121,10 @@ def test_the_state_between_blocks_is_ordinary_to_those_who_use_it(name, kind, de
     x = POINTS.to(device).unsqueeze(0)
 
     def log_joint(params):
+        """And the square of every weight, since not every method's are all the decoder's."""
         stacked = params.theta["w_h"].shape[0]
-        return model.log_joint(params.theta, x.expand(stacked, -1, -1), z.expand(stacked, -1, -1, -1)).sum(
-            (1, 2)
-        )
+        value = model.log_joint(params.theta, x.expand(stacked, -1, -1), z.expand(stacked, -1, -1, -1))
+        return value.sum((1, 2)) + sum(w.square().sum((1, 2)) for w in trees.leaves(params).values())
 
     for params in (one.params, running.state.params):
         _, grads = gradient(log_joint, params._replace(phi={}))

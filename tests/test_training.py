@@ -205,9 +205,9 @@ def test_the_running_bound_is_the_mean_of_the_minibatch_bounds_since_the_last_re
     bounds = []
     genuine = training.estimators.load
 
-    def load(name):
+    def load(name, source):
         def build(*args, **settings):
-            estimator = genuine(name)(*args, **settings)
+            estimator = genuine(name, source)(*args, **settings)
 
             def step(state, x, noise):
                 state, info = estimator.step(state, x, noise)
@@ -262,9 +262,9 @@ def recorded(monkeypatch, root, members, name="aevb"):
     given = []
     genuine = training.estimators.load
 
-    def load(wanted):
+    def load(wanted, source):
         def build(*args, **settings):
-            estimator = genuine(wanted)(*args, **settings)
+            estimator = genuine(wanted, source)(*args, **settings)
 
             def step(state, x, noise):
                 given.append(
