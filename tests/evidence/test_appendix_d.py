@@ -382,7 +382,7 @@ def no_false_alarms(monkeypatch):
 
 
 class Faulty:
-    """In place of `posterior.draw`: independent draws, in the first calls with a fault at PLACES."""
+    """In place of `posterior.draw`: independent draws, in the first attempts with a fault at PLACES."""
 
     def __init__(self, fault, n_times):
         self.fault, self.n_times, self.calls = fault, n_times, []
@@ -390,10 +390,10 @@ class Faulty:
     def __call__(self, model, params, x, generators, n, *settings):
         kept = independent(model, params, x, generators, n)
         self.calls.append((n, x))
-        if len(self.calls) <= self.n_times:
+        if n <= 125 * [1, *RETRIES][self.n_times - 1]:
             for m, place in PLACES:
-                b = (x == self.calls[0][1][place]).all(-1).nonzero().item()
-                self.fault(model, params, x, kept, m, b)
+                for b in (x == self.calls[0][1][place]).all(-1).nonzero().flatten().tolist():
+                    self.fault(model, params, x, kept, m if len(generators) > 1 else 0, b)
         return kept
 
 
@@ -416,8 +416,9 @@ def test_a_refused_point_is_tried_again_with_more_draws_and_the_others_are_left_
     assert not well.refused.any()
     draw = Faulty(fault, n_times=1)
     result, _ = two_models(evidence, draw)
-    assert [n for n, _ in draw.calls] == [125, 4 * 125]
-    assert torch.equal(draw.calls[1][1], x[[2, 5]])
+    assert [n for n, _ in draw.calls] == [125, 4 * 125, 4 * 125]
+    assert torch.equal(draw.calls[1][1], x[[2]])  # each model its own point
+    assert torch.equal(draw.calls[2][1], x[[5]])
     for mine, before in zip(result, well, strict=True):
         assert equal(mine[~HERE], before[~HERE])  # of the other model at these points, too
     assert not result.refused.any()
@@ -433,7 +434,8 @@ def test_a_tail_that_more_draws_may_tame_is_tried_a_third_time():
     well, x = two_models(evidence, independent)
     draw = Faulty(heavy_tail, n_times=2)
     result, _ = two_models(evidence, draw)
-    assert torch.equal(draw.calls[2][1], x[[2, 5]])
+    assert torch.equal(draw.calls[3][1], x[[2]])
+    assert torch.equal(draw.calls[4][1], x[[5]])
     assert not result.refused.any()
     assert (result.ess / well.ess)[HERE].min() > 16 / 2
     for mine, before in zip(result, well, strict=True):
@@ -445,7 +447,7 @@ def test_a_tail_that_more_draws_may_tame_is_tried_a_third_time():
 def test_what_is_refused_to_the_end_stays_refused_for_its_reason(fault, refusal):
     draw = Faulty(fault, n_times=3)
     result, _ = two_models(evidence, draw)
-    times = [1] + [more for more, refusals in RETRIES.items() if refusal in refusals]
+    times = [1] + [more for more, refusals in RETRIES.items() if refusal in refusals for _ in PLACES]
     assert [n for n, _ in draw.calls] == [125 * more for more in times]
     assert torch.equal(result.refusal, torch.where(HERE, refusal, Refusal.NONE))
     assert torch.equal(torch.isnan(result.log_prob), HERE)

@@ -13,6 +13,7 @@ import math
 import torch
 from torch import Tensor
 
+from aevb import trees
 from aevb.evidence import Evidence, Refusal, diagnostics, in_chunks, mixture, posterior
 from aevb.evidence.posterior import CHAINS, Draws
 from aevb.models import Model, Params
@@ -46,24 +47,23 @@ def evidence(
     Raises UserError when N_z > 4: the estimator's variance explodes with the dimension.
     """
 
-    def estimate(x: Tensor, draws: int) -> Evidence:
-        kept = posterior.draw(
-            model, params, x, generators, -(-draws // (CHAINS // 2)), leapfrogs, acceptance, warm_up
-        )
-        return cross_fitted(kept, generators)
+    def with_draws(params: Params, x: Tensor, generators: list[torch.Generator], times: int) -> Evidence:
+        n = -(-times * draws // (CHAINS // 2))
 
-    def with_draws(x: Tensor, times: int) -> Evidence:
-        return in_chunks(x, CHUNK // len(generators) // times, lambda some: estimate(some, times * draws))
+        def estimate(x: Tensor) -> Evidence:
+            kept = posterior.draw(model, params, x, generators, n, leapfrogs, acceptance, warm_up)
+            return cross_fitted(kept, generators)
 
-    result = with_draws(x, 1)
+        return in_chunks(x, CHUNK // len(generators) // times, estimate)
+
+    result = with_draws(params, x, generators, 1)
     for times, refusals in RETRIES.items():
         refused = torch.isin(result.refusal, result.refusal.new_tensor(refusals))
-        again = refused.any(0)
-        if again.any():
-            retried = with_draws(x[again], times)
-            result = Evidence(
-                *(_put(old, new, again, refused) for old, new in zip(result, retried, strict=True))
-            )
+        for m in refused.any(1).nonzero().flatten().tolist():  # a model's points are its own
+            again = refused[m]
+            retried = with_draws(trees.take(params, m), x[again], generators[m : m + 1], times)
+            for field, new in zip(result, retried, strict=True):
+                field[m, again] = new[0]
     return result
 
 
@@ -124,13 +124,6 @@ def _with_chains(result: Evidence, kept: Draws) -> Evidence:
         r_hat=diagnostics.split_r_hat(kept.z),
         refusal=torch.where(stuck, Refusal.STUCK, result.refusal),
     )
-
-
-def _put(old: Tensor, new: Tensor, again: Tensor, refused: Tensor) -> Tensor:
-    """The retried points' values in place of those that had been refused; the others stay as they were."""
-    everywhere = old.clone()
-    everywhere[:, again] = new
-    return torch.where(refused, everywhere, old)
 
 
 def kernel_density(fit: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
