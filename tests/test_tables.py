@@ -329,3 +329,14 @@ def test_each_cell_has_the_yardsticks_of_its_own_dataset():
     assert columns[:5] == ["dataset", "estimator", "n_hidden", "n_latent", "n_train"]
     assert columns.index("corruption_error") == columns.index("denoising_error_std_error") + 1
     assert "active_units_std_error" not in columns  # a count is no mean over points
+
+
+def test_values_of_a_comparison_have_five_digits_and_those_of_provenance_are_words():
+    compared = pd.DataFrame(
+        {"baseline": ["aevb"] * 2, "value": [-26.46313, 52508.7], "p_value": [0.03125, 1.0]}
+    )
+    page = tables.to_html(compared, "Comparison", "")
+    assert all(text in page for text in ("26.463", "52,509", "0.0313"))
+    assert "2.13.0" in tables.to_html(
+        pd.DataFrame({"item": ["torch"], "value": ["2.13.0"]}), "Provenance", ""
+    )

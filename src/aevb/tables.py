@@ -56,7 +56,7 @@ SPREAD = {  # shown with three digits each, since they span many powers of ten
     *("p_value", "p_adjusted"),
     *("squared_norm_error", "variance_error", "relative_variance_error", "data_variance_error"),
 }
-MIXED = {"value", "baseline_value"}  # nats in one row and samples in another: five digits
+MIXED = {"value", "baseline_value"}  # of comparison: nats in one row and samples in another, five digits
 ERRORS = {"bias", "ci_low", "ci_high", "std_error", "rms_error", "claimed_error"}  # of certification, in nats
 
 
@@ -241,8 +241,10 @@ def to_html(frame: pd.DataFrame, title: str, note: str) -> str:
             table = table.fmt_integer(name)
         elif name in ERRORS and "bias" in frame.columns:
             table = table.fmt_number(name, decimals=4)
-        elif name in SPREAD | MIXED:
-            table = table.fmt_number(name, n_sigfig=5 if name in MIXED else 3)
+        elif name in SPREAD:
+            table = table.fmt_number(name, n_sigfig=3)
+        elif name in MIXED and "baseline" in frame.columns:
+            table = table.fmt_number(name, n_sigfig=5)
         elif is_float_dtype(frame[name]):
             table = _with_digits(table, name, frame[name].abs().max())
     sentences = [name for name in frame.columns if name in SENTENCES]
