@@ -13,7 +13,7 @@ import pandas as pd
 import contestants
 import measure
 import report
-from aevb import UserError, figures, files
+from aevb import UserError, drawing, files
 from workloads import WORKLOADS
 
 
@@ -28,7 +28,7 @@ def main(argv: list[str]) -> int:
     table = report.summary(rounds, machine())
     files.write_table(options.rounds_table, rounds)
     files.write_table(options.table, table)
-    figures.save(report.figure(table), options.figure)
+    drawing.save(report.figure(table), options.figure)
     return 0
 
 

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from aevb.curves import METHOD_NAMES
-from aevb.figures import DATASET_NAMES, STYLE
+from aevb.curves import dataset_name, method_name
+from aevb.drawing import STYLE
 from measure import LINEAR
 
 
@@ -85,8 +85,8 @@ def figure(table: pd.DataFrame) -> Figure:
         for n, ((_, dataset, estimator), rows) in enumerate(tasks):
             axes = page.add_subplot(grid[n % 2, n // 2])
             _panel(axes, rows)
-            method = "HMC" if estimator == "hmc" else METHOD_NAMES[estimator]
-            axes.set_title(f"{method}, {DATASET_NAMES[dataset]}", loc="left")
+            method = "HMC" if estimator == "hmc" else method_name(estimator)
+            axes.set_title(f"{method}, {dataset_name(dataset)}", loc="left")
         _legend(page.add_subplot(grid[-1, -1]), list(table["mode"].unique()))
     return page
 

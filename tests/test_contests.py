@@ -6,7 +6,7 @@ import pytest
 
 from aevb import comparison, contests
 from aevb.curves import METHOD_NAMES
-from aevb.figures import method_colours
+from aevb.drawing import method_colours
 
 METHODS = ["aevb", "iwae", "mine"]
 SAMPLES = [1e3, 1e4, 1e5]

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
 
-from aevb import UserError, figures, galleries
+from aevb import UserError, drawing, figures, galleries
 
 PAPER = pd.read_csv(Path(__file__).parents[1] / "results/reference/paper.csv")
 MNIST = {"dataset": "mnist", "n_hidden": 500, "n_train": 50_000}
@@ -171,7 +171,7 @@ def test_every_seed_diverged_from_the_start():
 def test_an_estimator_of_the_reader_gets_a_colour_of_its_own():
     rows = bounds(MNIST, 3, VALUES, methods=("aevb", "mine"))
     figure = figures.figure2(rows, PAPER)
-    assert len(lines(panels(figure)[0], to_hex(figures.OTHER_COLOURS[0]), "--")) == 1
+    assert len(lines(panels(figure)[0], to_hex(drawing.OTHER_COLOURS[0]), "--")) == 1
     assert "mine (test)" in [text.get_text() for text in figure.axes[-1].get_legend().get_texts()]
 
 
@@ -226,8 +226,8 @@ def test_figure3_shows_seeds_as_bands_and_other_data_sets_by_name():
 def test_files_are_the_same_byte_for_byte(tmp_path):
     for run in ["first", "second"]:
         rows = bounds(MNIST, 3, VALUES, seeds=2)
-        figures.save(figures.figure2(rows, PAPER), tmp_path / run)
-        figures.save(
+        drawing.save(figures.figure2(rows, PAPER), tmp_path / run)
+        drawing.save(
             galleries.figure5({("mnist", 2): np.eye(8)[None].repeat(100, 0)}), tmp_path / f"{run}-images"
         )
     for first in sorted(tmp_path.glob("first*")):

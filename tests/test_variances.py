@@ -5,7 +5,7 @@ import itertools
 import pandas as pd
 
 from aevb import variances
-from aevb.figures import METHOD_COLOURS
+from aevb.drawing import METHOD_COLOURS
 
 ESTIMATORS = {"aevb": 1.0, "score_function": 1e4, "mine": 3.0}  # with their variances relative to SGVB-B's
 

@@ -15,9 +15,9 @@ from scipy import stats
 
 from aevb import UserError
 from aevb.comparison import CELL
-from aevb.curves import METHOD_NAMES, over_seeds
+from aevb.curves import dataset_name, method_name, over_seeds
+from aevb.drawing import STYLE, draw_curve, method_colours
 from aevb.experiments import CERTIFIED
-from aevb.figures import DATASET_NAMES, STYLE, draw_curve, method_colours
 
 MAP, FULL = "aevb", "full_vb"
 QUANTITIES = {  # in the table's order
@@ -98,8 +98,7 @@ def figure(bounds: pd.DataFrame) -> Figure:
                 for (method, split), curve in shown.groupby(["method", "split"], sort=False):
                     draw_curve(axes, curve, LINES[str(split)], colours[str(method)])
                 axes.set(xscale="log", xlabel="# Training samples evaluated")
-                name = DATASET_NAMES.get(str(dataset), str(dataset))
-                axes.set_title(rf"{name}, $N_{{\mathrm{{train}}}} = {n_train}$")
+                axes.set_title(rf"{dataset_name(str(dataset))}, $N_{{\mathrm{{train}}}} = {n_train}$")
             line[0].set_ylabel("nats per data point")
         drawn.legend(handles=_legend(colours), loc="outside lower center", ncols=3)
     return drawn
@@ -108,7 +107,7 @@ def figure(bounds: pd.DataFrame) -> Figure:
 def _legend(colours: dict[str, str]) -> list[Line2D]:
     words = {"train": "training points", "test": "test points", "train_running": "its own bound"}
     return [
-        Line2D([], [], color=colour, linestyle=LINES[split], label=f"{METHOD_NAMES[method]}, {said}")
+        Line2D([], [], color=colour, linestyle=LINES[split], label=f"{method_name(method)}, {said}")
         for split, said in words.items()
         for method, colour in colours.items()
     ]

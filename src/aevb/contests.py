@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from aevb.comparison import CELL
-from aevb.curves import METHOD_NAMES, over_seeds
-from aevb.figures import DATASET_NAMES, STYLE, draw_curve, method_colours
+from aevb.curves import dataset_name, method_name, over_seeds
+from aevb.drawing import STYLE, draw_curve, method_colours
 
 TESTED = {"bound": "lower bound", "log_likelihood": "certified $\\log p(x)$"}
 OPEN = "no verdict, or no difference shown"
@@ -39,8 +39,7 @@ def curves(table: pd.DataFrame) -> Figure:
             )
             axes.set_title(_title(dict(zip(CELL, cell, strict=True))))
         handles = [
-            Line2D([], [], color=colour, label=METHOD_NAMES.get(method, method))
-            for method, colour in colours.items()
+            Line2D([], [], color=colour, label=method_name(method)) for method, colour in colours.items()
         ]
         figure.legend(handles=handles, loc="outside right center")
     return figure
@@ -61,7 +60,7 @@ def forest(table: pd.DataFrame) -> Figure:
             for axes, (metric, name) in zip(line, TESTED.items(), strict=True):
                 _forest_panel(axes, mine[mine["metric"] == metric])
                 axes.set_title(f"{_title(dict(zip(CELL, cell, strict=True)))}: {name}", loc="left")
-                above = f"nats per test point above {_called(mine['baseline'].iloc[0])}"
+                above = f"nats per test point above {method_name(mine['baseline'].iloc[0])}"
                 axes.set_xlabel(f"{above} (logarithmic beyond $\\pm${CLEAR:g})", fontsize=8)
         figure.legend(
             handles=[_mark(*known) for known in VERDICTS.items()], loc="outside lower center", ncols=3
@@ -95,7 +94,7 @@ def _forest_panel(axes: Axes, rows: pd.DataFrame) -> None:
             markerfacecolor=colour if said != OPEN else "white",
             linewidth=0.9,
         )
-    axes.set_yticks(range(len(rows)), [_called(name) for name in rows["estimator"]], fontsize=7)
+    axes.set_yticks(range(len(rows)), [method_name(name) for name in rows["estimator"]], fontsize=7)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xscale("symlog", linthresh=CLEAR, linscale=0.7)
     axes.grid(axis="y", alpha=0.2)
@@ -113,9 +112,4 @@ def _frame(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _title(cell: dict[str, object]) -> str:
-    name = DATASET_NAMES.get(str(cell["dataset"]), str(cell["dataset"]))
-    return f"{name}, $N_z = {cell['n_latent']}$, {cell['n_hidden']} hidden"
-
-
-def _called(method: str) -> str:
-    return METHOD_NAMES.get(method, method)
+    return f"{dataset_name(str(cell['dataset']))}, $N_z = {cell['n_latent']}$, {cell['n_hidden']} hidden"

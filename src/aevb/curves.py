@@ -31,6 +31,16 @@ METHOD_NAMES = {  # as their papers write them
     "renyi": "Rényi",
     "full_vb": "Full VB",
 }
+DATASET_NAMES = {"mnist": "MNIST", "frey": "Frey Face", "digits": "digits"}
+
+
+def method_name(method: str) -> str:
+    """As its paper writes it; a reader's own estimator keeps its identifier."""
+    return METHOD_NAMES.get(method, method)
+
+
+def dataset_name(dataset: str) -> str:
+    return DATASET_NAMES.get(dataset, dataset)
 
 
 def select(rows: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:

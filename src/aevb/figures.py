@@ -1,13 +1,10 @@
 """Figures 2 and 3 of the paper, ours in front and the paper's own curves thin and pale behind.
 
-Each function takes frames and returns a matplotlib Figure; `save` writes any figure. Values are nats per data
+Each function takes frames and returns a matplotlib Figure; `drawing.save` writes it. Values are nats per data
 point, higher is better. A curve stops where one of its seeds diverged, and the panel says how many did.
 """
 
-from collections.abc import Callable, Iterable
-from functools import partial
-from itertools import cycle
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,26 +19,17 @@ from aevb import UserError
 from aevb.curves import (
     CURVE,
     DATASETS,
-    METHOD_NAMES,
+    dataset_name,
     figure2_curves,
     figure3_curves,
     figure3_differences,
+    method_name,
     over_seeds,
 )
-from aevb.files import replace
+from aevb.drawing import STYLE, draw_curve, method_colours
 
-STYLE = "aevb.paper"  # paper.mplstyle beside this file
-DATASET_NAMES = {"mnist": "MNIST", "frey": "Frey Face", "digits": "digits"}
-METHOD_COLOURS = {  # the paper's three as in the paper; the same in every figure
-    **{"aevb": "red", "wake_sleep": "green", "mcem": "blue"},
-    **{"sgvb_a": "darkorange", "sticking_the_landing": "saddlebrown", "full_vb": "dodgerblue"},
-    **{"score_function": "black", "score_function_loo": "gray", "iwae": "purple", "dreg": "deeppink"},
-    **{"renyi": "teal", "reweighted_wake_sleep": "olive"},
-}
-OTHER_COLOURS = ["goldenrod", "navy", "limegreen", "crimson", "turquoise"]  # the reader's own estimators
 LINE_STYLES: dict[str, Any] = {"test": "--", "train": "-"}
 PAPER_LINE: dict[str, Any] = {"linewidth": 0.6, "alpha": 0.45}
-FEW_POINTS = 15  # curves with fewer report points show them
 REACH = 1.5  # paper heights that a panel may grow downwards
 
 
@@ -73,7 +61,7 @@ def figure2(bounds: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     """
     ours = over_seeds(figure2_curves(bounds)).query("samples > 0")
     paper = paper[(paper["figure"] == 2) & paper["dataset"].isin(ours["dataset"])]
-    colours = _colours(ours, paper)
+    colours = method_colours([*ours["method"], *paper["method"]])
     rows = _rows(ours, "n_latent")
     # The legend takes the empty place at the end of the last row, as in the paper.
     n_columns = max(max(map(len, rows.values())), len(rows[list(rows)[-1]]) + 1)
@@ -88,7 +76,7 @@ def figure2(bounds: pd.DataFrame, paper: pd.DataFrame) -> Figure:
                 mine = _panel(ours, dataset, n_latent=n_latent)
                 _curves(axes, theirs, mine, colours, window)
                 axes.set(xlim=window[:2], ylim=window[2:], xlabel="# Training samples evaluated")
-                axes.set_title(f"{DATASET_NAMES.get(dataset, dataset)}, $N_z = {n_latent}$")
+                axes.set_title(f"{dataset_name(dataset)}, $N_z = {n_latent}$")
                 if column == 0:
                     axes.set_ylabel(r"$\mathcal{L}$", fontsize=11)
                 else:
@@ -111,7 +99,7 @@ def figure3(marginal: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     ours = over_seeds(figure3_curves(marginal))
     differences = over_seeds(figure3_differences(marginal))
     paper = paper[(paper["figure"] == 3) & paper["dataset"].isin(ours["dataset"])]
-    colours = _colours(ours, paper)
+    colours = method_colours([*ours["method"], *paper["method"]])
     rows = _rows(ours, "n_train")
     n_columns = max(map(len, rows.values()))
     with style.context(STYLE):
@@ -130,9 +118,7 @@ def figure3(marginal: pd.DataFrame, paper: pd.DataFrame) -> Figure:
                 axes.set(xlim=(window.left / 1e6, window.right / 1e6), ylim=window[2:])
                 axes.xaxis.set_major_locator(MaxNLocator(7))
                 title = rf"$N_{{\mathrm{{train}}}} = {n_train}$"
-                axes.set_title(
-                    title if dataset == "mnist" else f"{DATASET_NAMES.get(dataset, dataset)}, {title}"
-                )
+                axes.set_title(title if dataset == "mnist" else f"{dataset_name(dataset)}, {title}")
                 if len(theirs) and theirs["samples"].min() > window.right:
                     begin = f"the paper's curves begin at {theirs['samples'].min() / 1e6:.2g} million"
                     axes.text(0.98, 0.97, begin, transform=axes.transAxes, ha="right", va="top", fontsize=6)
@@ -150,15 +136,6 @@ def _differences(axes: Axes, curves: pd.DataFrame, colours: dict[str, str]) -> N
     axes.axhline(0, color="black", linewidth=0.5)
     for (method, split), curve in curves.groupby(["method", "split"]):
         draw_curve(axes, curve, LINE_STYLES[str(split)], colours[str(method)])
-
-
-def save(figure: Figure, stem: Path | str) -> None:
-    """Write `{stem}.pdf`, `{stem}.png` (200 dpi) and `{stem}.svg`; the same figure gives the same bytes."""
-    undated = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
-    with style.context(STYLE):
-        for suffix, metadata in undated.items():
-            save_as = partial(figure.savefig, format=suffix, metadata=metadata)
-            replace(Path(f"{stem}.{suffix}"), save_as)
 
 
 def _rows(ours: pd.DataFrame, by: str) -> dict[str, list[int]]:
@@ -223,18 +200,6 @@ def _extent(ours: pd.DataFrame) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _colours(ours: pd.DataFrame, paper: pd.DataFrame) -> dict[str, str]:
-    return method_colours([*ours["method"], *paper["method"]])
-
-
-def method_colours(methods: Iterable[str]) -> dict[str, str]:
-    """Method -> colour in the order of the legend: the paper's methods in its colours, then the others."""
-    present = set(methods)
-    others = sorted(present - set(METHOD_COLOURS))
-    colours = METHOD_COLOURS | dict(zip(others, cycle(OTHER_COLOURS), strict=False))
-    return {method: colour for method, colour in colours.items() if method in present}
-
-
 def _curves(
     axes: Axes,
     theirs: pd.DataFrame,
@@ -254,34 +219,23 @@ def _curves(
         draw_curve(axes, curve, LINE_STYLES[str(split)], colours[str(method)])
     stopped = ours[ours["n_diverged"] > 0].drop_duplicates("method")
     notes = [
-        f"{METHOD_NAMES.get(method, method)}: {diverged} of {seeds} seeds {lost}"
+        f"{method_name(method)}: {diverged} of {seeds} seeds {lost}"
         for method, diverged, seeds in zip(
             stopped["method"], stopped["n_diverged"], stopped["n_seeds"], strict=True
         )
     ]
     holes = ours[(ours["n_diverged"] == 0) & ours["nats"].isna()]
     notes += [
-        f"{METHOD_NAMES.get(method, method)} ({split}): {n} {'value' if n == 1 else 'values'} refused"
+        f"{method_name(method)} ({split}): {n} {'value' if n == 1 else 'values'} refused"
         for method, split, n in holes.value_counts(["method", "split"], sort=False).reset_index().to_numpy()
     ]
     best = ours.groupby("method")["nats"].max()
     notes += [
-        f"{METHOD_NAMES.get(str(method), method)} is below the panel, at {nats:.0f}"
+        f"{method_name(str(method))} is below the panel, at {nats:.0f}"
         for method, nats in best.items()
         if nats < window.bottom
     ]
     axes.text(0.97, 0.03, "\n".join(notes), transform=axes.transAxes, ha="right", va="bottom", fontsize=6)
-
-
-def draw_curve(axes: Axes, curve: pd.DataFrame, line_style: str, colour: str) -> None:
-    """One method's rows of `curves.over_seeds`, with their band or bars."""
-    samples, nats, low, high = (curve[name].to_numpy() for name in ["samples", "nats", "low", "high"])
-    marker = "." if len(curve) < FEW_POINTS else ""  # a curve of one point is no line
-    axes.plot(samples, nats, line_style, color=colour, marker=marker)
-    if curve["n_seeds"].iloc[0] > 1:
-        axes.fill_between(samples, low, high, color=colour, alpha=0.2, linewidth=0)
-    elif np.isfinite(low).any():
-        axes.errorbar(samples, nats, yerr=high - nats, fmt="none", ecolor=colour, elinewidth=0.5, alpha=0.6)
 
 
 def _legend(axes: Axes, colours: dict[str, str], with_paper: bool) -> None:
@@ -293,7 +247,7 @@ def _legend(axes: Axes, colours: dict[str, str], with_paper: bool) -> None:
             [],
             color=colour,
             linestyle=LINE_STYLES[split],
-            label=f"{METHOD_NAMES.get(method, method)} ({split})",
+            label=f"{method_name(method)} ({split})",
         )
         for method, colour in colours.items()
         for split in ["test", "train"]

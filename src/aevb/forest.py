@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from aevb.certification import MARGIN
-from aevb.curves import METHOD_NAMES
-from aevb.figures import DATASET_NAMES, STYLE
+from aevb.curves import dataset_name, method_name
+from aevb.drawing import STYLE
 
 ESTIMATORS = {  # names, colours and markers in the order of the legend
     "appendix_d_robust": ("App. D, robust", "black", "o"),
@@ -56,8 +56,8 @@ def _problem(row: pd.Series) -> str:
         return "all decoders below"
     if row["problem"] == "probabilistic PCA":
         return f"probabilistic PCA, $N_z$ = {row['n_latent']:.0f}"
-    method = METHOD_NAMES.get(row["estimator"], row["estimator"])
-    name = DATASET_NAMES.get(row["dataset"], row["dataset"])
+    method = method_name(row["estimator"])
+    name = dataset_name(row["dataset"])
     of = row["problem"].removesuffix(" points")
     sizes = f"$N_z$ = {row['n_latent']:.0f}, {row['n_hidden']:.0f} hidden, $N$ = {row['n_train']:.0f}"
     return f"{name}, {method}, {sizes}, {of}"

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from aevb.curves import DATASETS
-from aevb.figures import DATASET_NAMES, STYLE
+from aevb.curves import DATASETS, dataset_name
+from aevb.drawing import STYLE
 
 
 def figure4(manifolds: Mapping[str, NDArray[np.floating]]) -> Figure:
@@ -26,7 +26,7 @@ def figure4(manifolds: Mapping[str, NDArray[np.floating]]) -> Figure:
         figure = Figure(figsize=(4.2 * sum(widths), 4.5), layout="constrained")
         grid = figure.add_gridspec(1, len(shown), width_ratios=widths)
         for column, (dataset, image) in enumerate(zip(shown, images, strict=True)):
-            caption = f"({'abcdefgh'[column]}) Learned {DATASET_NAMES.get(dataset, dataset)} manifold"
+            caption = f"({'abcdefgh'[column]}) Learned {dataset_name(dataset)} manifold"
             _image(figure.add_subplot(grid[column]), image, _ink(dataset), caption)
     return figure
 
@@ -42,7 +42,7 @@ def figure5(samples: Mapping[tuple[str, int], NDArray[np.floating]]) -> Figure:
         figure = Figure(figsize=(2.6 * len(samples), 2.9), layout="constrained")
         for column, (dataset, n_latent) in enumerate(order):
             images = samples[dataset, n_latent]
-            name = "" if dataset == "mnist" else f"{DATASET_NAMES.get(dataset, dataset)}, "
+            name = "" if dataset == "mnist" else f"{dataset_name(dataset)}, "
             caption = f"({'abcdefghijklmnop'[column]}) {name}{n_latent}-D latent space"
             axes = figure.add_subplot(1, len(samples), column + 1)
             _image(axes, _tiled(images.reshape(10, 10, *images.shape[1:])), _ink(dataset), caption)

@@ -13,7 +13,7 @@ from pandas.api.types import is_float_dtype
 from scipy import stats
 
 from aevb import UserError
-from aevb.curves import CURVE, METHOD_NAMES, figure2_curves, figure3_curves, over_seeds
+from aevb.curves import CURVE, figure2_curves, figure3_curves, method_name, over_seeds
 from aevb.experiments import CERTIFIED, Cell
 
 COMPARISON = ["figure", *CURVE, "samples", "paper", "ours", "ci_low", "ci_high", "difference"]
@@ -169,7 +169,7 @@ def markdown_table(comparison: pd.DataFrame) -> str:
         at = rows[rows["samples"] == samples].set_index("split")
         panel = f"{dataset}, N_z = {n_latent}" if figure == 2 else f"{dataset}, N_train = {n_train}"
         cells = [_value(at, split, side) for split in ["train", "test"] for side in ["paper", "ours"]]
-        name = METHOD_NAMES[str(method)]
+        name = method_name(str(method))
         lines.append(f"| {' | '.join([str(figure), panel, name, _millions(samples), *cells])} |")
     return "\n".join(lines)
 

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from aevb.curves import DATASETS, METHOD_NAMES
+from aevb.curves import DATASETS, METHOD_NAMES, dataset_name
+from aevb.drawing import STYLE, method_colours
 from aevb.experiments import GradientJob
-from aevb.figures import DATASET_NAMES, STYLE, method_colours
 
 MARKERS = {  # in the order of the legend
     **{"aevb": "o", "sgvb_a": "s", "sticking_the_landing": "^", "score_function": "X"},
@@ -37,7 +37,7 @@ def gradient_variance(table: pd.DataFrame) -> Figure:
                 # the panels of a row differ by many powers of ten, so each has its own scale
                 rows = table[(table["dataset"] == dataset) & (table["part"] == part)]
                 _panel(axes, rows, quantity, styles)
-                axes.set_title(f"{DATASET_NAMES.get(dataset, dataset)}, {part}", loc="left")
+                axes.set_title(f"{dataset_name(dataset)}, {part}", loc="left")
             grid[number, 0].set_ylabel(QUANTITIES[quantity])
         handles = [_handle(*styles[name]) for name in styles]
         handles.append(Line2D([], [], color="black", linewidth=1, label="minibatch to minibatch"))

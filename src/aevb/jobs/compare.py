@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aevb import appendix_f, comparison, conformance, estimators, figures, processor
+from aevb import appendix_f, comparison, conformance, drawing, estimators, processor
 from aevb.experiments import CERTIFIED, Cell
 from aevb.files import write_table, write_text
 
@@ -72,4 +72,4 @@ def full_vb(runs: list[Path], evidence: list[Path], output: Path, figure: Path) 
     last = bounds.groupby([*Cell.IDENTITY, "seed", "split"], sort=False).tail(1)
     marginal = pd.concat([pd.read_csv(path) for path in evidence], ignore_index=True)
     write_table(output, appendix_f.table(last, marginal))
-    figures.save(appendix_f.figure(bounds), figure)
+    drawing.save(appendix_f.figure(bounds), figure)

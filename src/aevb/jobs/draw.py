@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from aevb import contests, data, figures, forest, galleries, generation, models, store, variances
+from aevb import contests, data, drawing, figures, forest, galleries, generation, models, store, variances
 from aevb.curves import select
 from aevb.experiments import Cell
 from aevb.streams import stream
@@ -16,13 +16,13 @@ CPU = torch.device("cpu")
 
 
 def figure2(bounds: Path, paper: Path, cells: list[Cell], output: Path) -> None:
-    figures.save(figures.figure2(select(pd.read_csv(bounds), cells), pd.read_csv(paper)), output)
+    drawing.save(figures.figure2(select(pd.read_csv(bounds), cells), pd.read_csv(paper)), output)
 
 
 def figure3(marginal: list[Path], paper: Path, cells: list[Cell], output: Path) -> None:
     """marginal: evidence.csv of each cell."""
     rows = pd.concat([pd.read_csv(path) for path in marginal], ignore_index=True)
-    figures.save(figures.figure3(select(rows, cells), pd.read_csv(paper)), output)
+    drawing.save(figures.figure3(select(rows, cells), pd.read_csv(paper)), output)
 
 
 def figure4(weights: list[Path], points: list[Path], cells: list[Cell], output: Path) -> None:
@@ -34,7 +34,7 @@ def figure4(weights: list[Path], points: list[Path], cells: list[Cell], output: 
         side = 10 if cell.dataset == "frey" else 20
         means = generation.manifold(models.build(split.train.shape[1], **cell.model_sizes), theta, side)
         manifolds[cell.dataset] = means.reshape(side, side, *split.image_shape)
-    figures.save(galleries.figure4(manifolds), output)
+    drawing.save(galleries.figure4(manifolds), output)
 
 
 def figure5(weights: list[Path], points: list[Path], cells: list[Cell], output: Path) -> None:
@@ -46,18 +46,18 @@ def figure5(weights: list[Path], points: list[Path], cells: list[Cell], output: 
         model = models.build(split.train.shape[1], **cell.model_sizes)
         means = generation.random_samples(model, theta, 100, stream(CPU, 0, "figure5"))
         samples[cell.dataset, cell.n_latent] = means.reshape(100, *split.image_shape)
-    figures.save(galleries.figure5(samples), output)
+    drawing.save(galleries.figure5(samples), output)
 
 
 def certification_figure(certification: Path, output: Path) -> None:
-    figures.save(forest.certification(pd.read_csv(certification)), output)
+    drawing.save(forest.certification(pd.read_csv(certification)), output)
 
 
 def comparison_figures(curves: Path, comparison: Path, folder: Path) -> None:
     """comparison_curves and comparison_forest in `folder`."""
-    figures.save(contests.curves(pd.read_csv(curves)), folder / "comparison_curves")
-    figures.save(contests.forest(pd.read_csv(comparison)), folder / "comparison_forest")
+    drawing.save(contests.curves(pd.read_csv(curves)), folder / "comparison_curves")
+    drawing.save(contests.forest(pd.read_csv(comparison)), folder / "comparison_forest")
 
 
 def gradient_figure(gradients: Path, output: Path) -> None:
-    figures.save(variances.gradient_variance(pd.read_csv(gradients)), output)
+    drawing.save(variances.gradient_variance(pd.read_csv(gradients)), output)

@@ -1,0 +1,52 @@
+"""What all figures share: their style and colours, a curve with its interval, and how a figure is written."""
+
+from collections.abc import Iterable
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from aevb.files import replace
+
+STYLE = "aevb.paper"  # paper.mplstyle beside this file
+METHOD_COLOURS = {  # the paper's three as in the paper; the same in every figure
+    **{"aevb": "red", "wake_sleep": "green", "mcem": "blue"},
+    **{"sgvb_a": "darkorange", "sticking_the_landing": "saddlebrown", "full_vb": "dodgerblue"},
+    **{"score_function": "black", "score_function_loo": "gray", "iwae": "purple", "dreg": "deeppink"},
+    **{"renyi": "teal", "reweighted_wake_sleep": "olive"},
+}
+OTHER_COLOURS = ["goldenrod", "navy", "limegreen", "crimson", "turquoise"]  # the reader's own estimators
+FEW_POINTS = 15  # curves with fewer report points show them
+
+
+def method_colours(methods: Iterable[str]) -> dict[str, str]:
+    """Method -> colour in the order of the legend: the paper's methods in its colours, then the others."""
+    present = set(methods)
+    others = sorted(present - set(METHOD_COLOURS))
+    colours = METHOD_COLOURS | dict(zip(others, cycle(OTHER_COLOURS), strict=False))
+    return {method: colour for method, colour in colours.items() if method in present}
+
+
+def draw_curve(axes: Axes, curve: pd.DataFrame, line_style: str, colour: str) -> None:
+    """One method's rows of `curves.over_seeds`, with their band or bars."""
+    samples, nats, low, high = (curve[name].to_numpy() for name in ["samples", "nats", "low", "high"])
+    marker = "." if len(curve) < FEW_POINTS else ""  # a curve of one point is no line
+    axes.plot(samples, nats, line_style, color=colour, marker=marker)
+    if curve["n_seeds"].iloc[0] > 1:
+        axes.fill_between(samples, low, high, color=colour, alpha=0.2, linewidth=0)
+    elif np.isfinite(low).any():
+        axes.errorbar(samples, nats, yerr=high - nats, fmt="none", ecolor=colour, elinewidth=0.5, alpha=0.6)
+
+
+def save(figure: Figure, stem: Path | str) -> None:
+    """Write `{stem}.pdf`, `{stem}.png` (200 dpi) and `{stem}.svg`; the same figure gives the same bytes."""
+    undated = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
+    with style.context(STYLE):
+        for suffix, metadata in undated.items():
+            save_as = partial(figure.savefig, format=suffix, metadata=metadata)
+            replace(Path(f"{stem}.{suffix}"), save_as)
