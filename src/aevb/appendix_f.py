@@ -11,13 +11,13 @@ import pandas as pd
 from matplotlib import style
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from scipy import stats
 
 from aevb import UserError
 from aevb.comparison import CELL
 from aevb.curves import dataset_name, method_name, over_seeds
 from aevb.drawing import STYLE, draw_curve, method_colours
 from aevb.experiments import CERTIFIED
+from aevb.intervals import half_width
 
 MAP, FULL = "aevb", "full_vb"
 QUANTITIES = {  # in the table's order
@@ -62,11 +62,9 @@ def table(bounds: pd.DataFrame, marginal: pd.DataFrame) -> pd.DataFrame:
 
 
 def _row(name: str, seeds: pd.DataFrame) -> dict[str, object]:
-    difference = (seeds[FULL] - seeds[MAP]).to_numpy(dtype=float)
-    half = np.nan
-    if len(difference) > 1:
-        half = stats.t.ppf(0.975, len(difference) - 1) * difference.std(ddof=1) / np.sqrt(len(difference))
-    mean = difference.mean()
+    difference = seeds[FULL] - seeds[MAP]
+    mean = difference.mean(skipna=False)
+    half = half_width(difference.std(skipna=False), len(difference)).item()
     return {
         "quantity": name,
         "n_seeds": len(seeds),

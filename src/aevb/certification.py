@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 from torch import Tensor
 
 from aevb.evidence import Evidence
+from aevb.intervals import half_width
 
 MARGIN = 0.02  # nats per data point
 CLOSED = 0.1  # nats: the gap below which bidirectional Monte Carlo counts as closed
@@ -94,16 +94,14 @@ def pooled(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _mean(error: Tensor) -> dict[str, Any]:
-    n = len(error)
-    standard_error = error.std().item() / math.sqrt(n)
-    half = stats.t.ppf(0.975, n - 1) * standard_error
-    bias = error.mean().item()
+    n, spread, bias = len(error), error.std().item(), error.mean().item()
+    half = half_width(spread, n).item()
     return {
         "n_points": n,
         "bias": bias,
         "ci_low": bias - half,
         "ci_high": bias + half,
-        "std_error": standard_error,
+        "std_error": spread / math.sqrt(n),
     }
 
 

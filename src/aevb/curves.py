@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from aevb import UserError
 from aevb.experiments import AS_PUBLISHED, CERTIFIED, Cell
+from aevb.intervals import half_width
 
 CURVE = ["dataset", "method", "n_latent", "n_train", "split"]  # what identifies one curve of a figure
 DATASETS = ["mnist", "frey", "digits"]  # the order of the rows of panels
@@ -115,8 +115,6 @@ def over_seeds(curves: pd.DataFrame) -> pd.DataFrame:
     points = points.merge(seeds.astype(int).reset_index(), on=CURVE)
     points = points[points["reported"] == points["n_seeds"]].sort_values([*CURVE, "samples"])
     n = points["n_seeds"]
-    half = np.where(
-        n > 1, stats.t.ppf(0.975, np.maximum(n - 1, 1)) * points["spread"] / np.sqrt(n), points["error"]
-    )
+    half = np.where(n > 1, half_width(points["spread"], n), points["error"])
     points = points.assign(low=points["nats"] - half, high=points["nats"] + half)
     return points[[*CURVE, "samples", "nats", "low", "high", "n_seeds", "n_diverged"]].reset_index(drop=True)

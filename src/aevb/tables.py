@@ -10,11 +10,11 @@ import great_tables
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_float_dtype
-from scipy import stats
 
 from aevb import UserError
 from aevb.curves import CURVE, figure2_curves, figure3_curves, method_name, over_seeds
 from aevb.experiments import CERTIFIED, Cell
+from aevb.intervals import half_width
 
 COMPARISON = ["figure", *CURVE, "samples", "paper", "ours", "ci_low", "ci_high", "difference"]
 COSTS = [
@@ -124,16 +124,16 @@ def representation(runs: pd.DataFrame, yardsticks: pd.DataFrame) -> pd.DataFrame
         beside = yardsticks[(yardsticks[YARDSTICK] == [row[name] for name in YARDSTICK]).all(axis="columns")]
         row |= {name: beside[name].item() for name in YARDSTICKS}
         for name in MEASURES:
-            row |= _over_seeds(name, cell[name].to_numpy(float))
+            row |= _over_seeds(name, cell[name])
         for name in OVER_POINTS:
             row[f"{name}_std_error"] = cell[f"{name}_std_error"].to_numpy(float).mean()
         rows.append(row)
     return pd.DataFrame(rows, columns=_representation_columns())
 
 
-def _over_seeds(name: str, values: np.ndarray) -> dict[str, float]:
-    n, mean = len(values), values.mean()
-    half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
+def _over_seeds(name: str, values: pd.Series) -> dict[str, float]:
+    mean = values.mean(skipna=False)
+    half = half_width(values.std(skipna=False), len(values)).item()
     return {name: mean, f"{name}_ci_low": mean - half, f"{name}_ci_high": mean + half}
 
 

@@ -23,7 +23,7 @@ from aevb.data import Split
 from aevb.engine import Engine, Minibatches
 from aevb.experiments import Cell
 from aevb.interrupts import Interrupted
-from aevb.models import Model
+from aevb.models import Model, Params
 from aevb.optimisers import adagrad
 from aevb.provenance import numerics_digest
 from aevb.schedule import BLOCK, report_points
@@ -130,8 +130,7 @@ class Trainer:
         return [trained[member] for member in members]
 
     def _resume(self, member: Member, store: RunStore, record: Record | None) -> Run:
-        generator = stream(self.device, member.seed, "weights")
-        params = trees.stack([self.model.init(generator)])
+        params = initial_weights(self.model, member.seed, self.device)
         state = self.estimator([member.step_size]).init(params)
         if record is None:
             return Run(member, store, state, Trace())
@@ -154,6 +153,11 @@ class Trainer:
             return self._resume(run.member, run.store, previous)
 
         return [step_back(run) for run in runs]
+
+
+def initial_weights(model: Model, seed: int, device: torch.device) -> Params:
+    """The weights (M = 1) that a run of this seed starts from on such a device."""
+    return trees.stack([model.init(stream(device, seed, "weights"))])
 
 
 def _by_step(runs: list[Run]) -> list[list[Run]]:

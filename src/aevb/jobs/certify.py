@@ -1,6 +1,5 @@
 """Jobs that hold the estimators of log p(x) against exact answers. Files in, files out."""
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,13 +10,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from aevb import data, models, store, trees
+from aevb import data, models, trees
 from aevb.bounds import to_unit
 from aevb.certification import COLUMNS, against, between, pooled, simulate
 from aevb.evidence import Evidence, annealed, quadrature
 from aevb.experiments import Cell, CertificationJob, ExactJob
-from aevb.files import write_table
-from aevb.jobs.compute import choose_device, kept_weights
+from aevb.files import read_tables, write_table
+from aevb.jobs.compute import choose_device, kept_weights, run_store
 from aevb.jobs.evidence import direction, estimator
 from aevb.models import Model, Params
 from aevb.ppca import PPCA
@@ -57,7 +56,7 @@ def certify_cell(
     where = choose_device(device, threads)
     split = data.load(points)
     model = models.build(split.train.shape[1], **job.cell.model_sizes)
-    folder = store.RunStore(Path(json.loads(run.read_text())["store"]))
+    folder = run_store(run)
     params = models.stack_weights([kept_weights(folder, job.samples).tensors], where)
     x = to_unit(torch.from_numpy(split.test[: job.points]).to(where), split.scale)
     named = _named(job.cell, job.samples)
@@ -126,8 +125,7 @@ def on_simulated_points(
 
 def certification(inputs: list[Path], output: Path) -> None:
     """certification.csv: the parts in one table, by problem, with all decoders together in front."""
-    frame = pd.concat([pd.read_csv(path) for path in inputs], ignore_index=True)
-    frame = frame.sort_values(["problem", "reference"], kind="stable")
+    frame = read_tables(inputs).sort_values(["problem", "reference"], kind="stable")
     decoders = frame[(frame["reference"] == "quadrature") & (frame["problem"] == "test points")]
     together = pooled(decoders).assign(problem="all decoders", reference="quadrature")
     write_table(output, pd.concat([together, frame], ignore_index=True).reindex(columns=COLUMNS))

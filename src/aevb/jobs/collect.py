@@ -2,41 +2,51 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from aevb import tables
 from aevb.curves import select
 from aevb.experiments import Cell
-from aevb.files import write_table, write_text
+from aevb.files import read_tables, write_table, write_text
 
+RUN = [*Cell.IDENTITY, "seed"]  # the columns that name a run
 MARGINAL_COLUMNS = [
-    *(*Cell.IDENTITY, "seed", "split", "samples"),
+    *(*RUN, "split", "samples"),
     *("evidence_estimator", "log_likelihood", "std_error_points"),
 ]
 
 
 def run_tables(runs: list[Path], bounds: Path, final: Path, costs: Path, provenance: Path) -> None:
     """Tables of all runs, given by their cell.json: their curves, the curves' last points, costs, provenance."""
-    frames, cells = [], []
-    for path in runs:
-        cell = json.loads(path.read_text())
-        cells.append(cell)
-        identity = {name: cell[name] for name in (*Cell.IDENTITY, "seed")}
-        frames.append(pd.read_csv(path.with_name("curve.csv")).assign(**identity))
-    frame = pd.concat(frames, ignore_index=True)
-    columns = [*Cell.IDENTITY, "seed", "split", "samples", "bound", "seconds"]
-    last = frame.groupby([*Cell.IDENTITY, "seed", "split"], sort=False).tail(1)
+    cells, curves = read_runs(runs)
+    frame = pd.concat(curves, ignore_index=True)
+    columns = [*RUN, "split", "samples", "bound", "seconds"]
     write_table(bounds, frame[columns])
-    write_table(final, last[columns])
+    write_table(final, last_points(frame)[columns])
     write_table(costs, tables.costs(cells))
     write_table(provenance, tables.provenance(cells))
 
 
+def read_runs(runs: list[Path]) -> tuple[list[dict[str, Any]], list[pd.DataFrame]]:
+    """The cell.json of each run, and the curve beside it with the run's columns."""
+    cells = [json.loads(path.read_text()) for path in runs]
+    curves = [
+        pd.read_csv(path.with_name("curve.csv")).assign(**{name: cell[name] for name in RUN})
+        for path, cell in zip(runs, cells, strict=True)
+    ]
+    return cells, curves
+
+
+def last_points(curves: pd.DataFrame) -> pd.DataFrame:
+    """The last row of every run and split."""
+    return curves.groupby([*RUN, "split"], sort=False).tail(1)
+
+
 def concatenate(inputs: list[Path], output: Path) -> None:
     """One table from several with the same columns."""
-    frame = pd.concat([pd.read_csv(path) for path in inputs], ignore_index=True)
-    write_table(output, frame)
+    write_table(output, read_tables(inputs))
 
 
 def paper_comparison(

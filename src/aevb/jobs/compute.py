@@ -124,6 +124,11 @@ def choose_device(name: str, threads: int) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def run_store(run: Path) -> store.RunStore:
+    """Where the run lives whose cell.json that is."""
+    return store.RunStore(Path(json.loads(run.read_text())["store"]))
+
+
 def kept_weights(run: store.RunStore, samples: int) -> store.Record:
     """The weights that a run kept at that point of its training.
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from aevb import contests, data, drawing, figures, forest, galleries, generation, models, store, variances
 from aevb.curves import select
 from aevb.experiments import Cell
+from aevb.files import read_tables
 from aevb.streams import stream
 
 CPU = torch.device("cpu")
@@ -21,8 +22,7 @@ def figure2(bounds: Path, paper: Path, cells: list[Cell], output: Path) -> None:
 
 def figure3(marginal: list[Path], paper: Path, cells: list[Cell], output: Path) -> None:
     """marginal: evidence.csv of each cell."""
-    rows = pd.concat([pd.read_csv(path) for path in marginal], ignore_index=True)
-    drawing.save(figures.figure3(select(rows, cells), pd.read_csv(paper)), output)
+    drawing.save(figures.figure3(select(read_tables(marginal), cells), pd.read_csv(paper)), output)
 
 
 def figure4(weights: list[Path], points: list[Path], cells: list[Cell], output: Path) -> None:

@@ -1,7 +1,6 @@
 """Jobs that estimate log p(x) of trained models. Files in, files out."""
 
 import importlib
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from aevb.bounds import to_unit
 from aevb.evidence import Evidence
 from aevb.experiments import EVIDENCE, EvidenceJob, EvidenceTask
 from aevb.files import write_table
-from aevb.jobs.compute import choose_device, kept_weights
+from aevb.jobs.compute import choose_device, kept_weights, run_store
 from aevb.models import Model
 from aevb.streams import stream
 
@@ -27,7 +26,7 @@ def evidence(
     """Every estimator of log p(x) that the job names, at its points of the training; runs: cell.json of each seed."""
     where = choose_device(device, threads)
     split = data.load(points)
-    folders = [store.RunStore(Path(json.loads(path.read_text())["store"])) for path in runs]
+    folders = [run_store(path) for path in runs]
     model = models.build(split.train.shape[1], **job.cell.model_sizes)
     rows = []
     for task in job.tasks:

@@ -1,6 +1,5 @@
 """Jobs that measure how noisy the estimators' gradients are along a run. Files in, files out."""
 
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -12,14 +11,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from aevb import UserError, data, estimators, models, store, trees
+from aevb import UserError, data, estimators, models, store
 from aevb.bounds import to_unit
 from aevb.experiments import GradientJob
 from aevb.files import write_table
 from aevb.gradients import Moments, at_a_time, covariance, draw, jackknife, moments, signal_to_noise
-from aevb.jobs.compute import choose_device, kept_weights
+from aevb.jobs.compute import choose_device, kept_weights, run_store
 from aevb.models import Model, Params
 from aevb.streams import stream
+from aevb.training import initial_weights
 
 REFERENCE = GradientJob.REFERENCE
 PARTS = ("encoder", "decoder")
@@ -41,7 +41,7 @@ def gradients(job: GradientJob, points: Path, run: Path, output: Path, device: s
     where = choose_device(device, threads)
     split = data.load(points)
     model = models.build(split.train.shape[1], **job.cell.model_sizes)
-    folder = store.RunStore(Path(json.loads(run.read_text())["store"]))
+    folder = run_store(run)
     train = torch.from_numpy(split.train[: job.cell.n_train]).to(where)
     x = to_unit(train[: job.cell.batch_size], split.scale).unsqueeze(0)
     rows: list[dict[str, Any]] = []
@@ -59,7 +59,7 @@ def weights_at(
 ) -> Params:
     """The run's weights (M = 1) after that many samples; at 0 those that training began with on such a device."""
     if samples == 0:
-        return trees.stack([model.init(stream(device, job.seed, "weights"))])
+        return initial_weights(model, job.seed, device)
     return models.stack_weights([kept_weights(folder, samples).tensors], device)
 
 

@@ -12,7 +12,7 @@ from aevb import data, models, representation, store, tables
 from aevb import labels as classes
 from aevb.bounds import to_unit
 from aevb.experiments import Job
-from aevb.files import write_table
+from aevb.files import read_tables, write_table
 from aevb.jobs.compute import choose_device
 from aevb.representation import Measured
 from aevb.streams import stream
@@ -79,8 +79,7 @@ def yardstick(
 
 def representation_table(cells: list[Path], yardsticks: list[Path], output: Path) -> None:
     """A row for each cell with an encoder: its seeds together, its yardsticks beside them."""
-    runs, beside = (pd.concat([pd.read_csv(path) for path in paths]) for paths in (cells, yardsticks))
-    write_table(output, tables.representation(runs, beside))
+    write_table(output, tables.representation(read_tables(cells), read_tables(yardsticks)))
 
 
 def _unit(levels: np.ndarray, split: data.Split, device: torch.device) -> Tensor:

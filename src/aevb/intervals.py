@@ -1,0 +1,12 @@
+"""The 95 % t-interval of a mean (Student 1908)."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+
+def half_width(spread: ArrayLike, n: ArrayLike) -> NDArray[np.float64]:
+    """Half the interval's width: n values with standard deviation `spread`; NaN for a single one."""
+    freedom = np.asarray(n) - 1
+    width = stats.t.ppf(0.975, np.maximum(freedom, 1)) * np.asarray(spread) / np.sqrt(n)
+    return np.where(freedom > 0, width, np.nan)
