@@ -2,11 +2,8 @@
 # not about the paper.
 CERTIFIED = {cell.path: cell for cell in EXPERIMENTS.evidence_cells()}
 EXACT = {job.n_latent: job for job in EXPERIMENTS.exact_jobs()}
-CERTIFICATION_FIGURE = report(
-    "results/figures/certification.svg",
-    caption="../report/certification_figure.rst",
-    category="Figures",
-    labels={"figure": "certification"},
+CERTIFICATION_FIGURE = figure_files(
+    "certification", "certification_figure", "certification"
 )
 
 
@@ -75,17 +72,14 @@ rule certification:
         "python -m aevb certification --inputs {input} --output {output} 2> {log}"
 
 
-rule certification_page:
+use rule html as certification_page with:
     input:
-        table="results/tables/certification.csv",
+        tables="results/tables/certification.csv",
         code=sources("tables"),
     output:
         page("certification"),
     log:
         "results/logs/tables/certification_page.log",
-    localrule: True
-    shell:
-        "python -m aevb html --inputs {input.table} --outputs {output} 2> {log}"
 
 
 rule certification_figure:
@@ -93,11 +87,7 @@ rule certification_figure:
         table="results/tables/certification.csv",
         code=[*sources("forest"), STYLE],
     output:
-        [
-            CERTIFICATION_FIGURE,
-            "results/figures/certification.pdf",
-            "results/figures/certification.png",
-        ],
+        CERTIFICATION_FIGURE,
     log:
         "results/logs/figures/certification.log",
     localrule: True

@@ -73,17 +73,14 @@ rule comparison:
         " --curves {output.curves} --output {output.table} 2> {log}"
 
 
-rule comparison_page:
+use rule html as comparison_page with:
     input:
-        table="results/tables/comparison.csv",
+        tables="results/tables/comparison.csv",
         code=sources("tables"),
     output:
         page("comparison"),
     log:
         "results/logs/tables/comparison_page.log",
-    localrule: True
-    shell:
-        "python -m aevb html --inputs {input.table} --outputs {output} 2> {log}"
 
 
 rule comparison_figures:

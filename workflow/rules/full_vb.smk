@@ -1,12 +1,13 @@
 # `snakemake full_vb`: Appendix F, which the paper derives and does not run. Not part of `all`.
 POSTERIOR_CELLS = EXPERIMENTS.cells("full_vb")
+POSTERIOR_FIGURE = figure_files("full_vb", "full_vb", "Appendix F")
 
 
 rule full_vb:
     input:
         "results/tables/full_vb.csv",
         "results/tables/html/full_vb.html",
-        "results/figures/full_vb.svg",
+        POSTERIOR_FIGURE,
     localrule: True
 
 
@@ -18,7 +19,7 @@ rule full_vb_results:
         code=[*sources("appendix_f"), STYLE],
     output:
         table="results/tables/full_vb.csv",
-        figure=figure_files("full_vb", "full_vb", "Appendix F"),
+        figure=POSTERIOR_FIGURE,
     log:
         "results/logs/tables/full_vb.log",
     localrule: True
@@ -27,14 +28,11 @@ rule full_vb_results:
         " --figure results/figures/full_vb 2> {log}"
 
 
-rule full_vb_page:
+use rule html as full_vb_page with:
     input:
-        table="results/tables/full_vb.csv",
+        tables="results/tables/full_vb.csv",
         code=sources("tables"),
     output:
         page("full_vb"),
     log:
         "results/logs/tables/full_vb_page.log",
-    localrule: True
-    shell:
-        "python -m aevb html --inputs {input.table} --outputs {output} 2> {log}"

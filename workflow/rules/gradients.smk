@@ -8,11 +8,8 @@ GRADIENT_CODE = [
     ),
     str(PACKAGE / "jobs/gradients.py"),  # chooses minibatches and noise
 ]
-GRADIENT_FIGURE = report(
-    "results/figures/gradient_variance.svg",
-    caption="../report/gradient_variance_figure.rst",
-    category="Figures",
-    labels={"figure": "gradient variance"},
+GRADIENT_FIGURE = figure_files(
+    "gradient_variance", "gradient_variance_figure", "gradient variance"
 )
 
 
@@ -60,17 +57,14 @@ rule gradient_variance:
         "python -m aevb concatenate --inputs {input} --output {output} 2> {log}"
 
 
-rule gradient_variance_page:
+use rule html as gradient_variance_page with:
     input:
-        table="results/tables/gradient_variance.csv",
+        tables="results/tables/gradient_variance.csv",
         code=sources("tables"),
     output:
         page("gradient_variance"),
     log:
         "results/logs/tables/gradient_variance_page.log",
-    localrule: True
-    shell:
-        "python -m aevb html --inputs {input.table} --outputs {output} 2> {log}"
 
 
 rule gradient_variance_figure:
@@ -78,11 +72,7 @@ rule gradient_variance_figure:
         table="results/tables/gradient_variance.csv",
         code=[*sources("variances"), STYLE],
     output:
-        [
-            GRADIENT_FIGURE,
-            "results/figures/gradient_variance.pdf",
-            "results/figures/gradient_variance.png",
-        ],
+        GRADIENT_FIGURE,
     log:
         "results/logs/figures/gradient_variance.log",
     localrule: True

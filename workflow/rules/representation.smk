@@ -99,14 +99,11 @@ rule representation_table:
         " --output {output} 2> {log}"
 
 
-rule representation_page:
+use rule html as representation_page with:
     input:
-        table="results/tables/representation.csv",
+        tables="results/tables/representation.csv",
         code=sources("tables"),
     output:
         page("representation"),
     log:
         "results/logs/tables/representation_page.log",
-    localrule: True
-    shell:
-        "python -m aevb html --inputs {input.table} --outputs {output} 2> {log}"
