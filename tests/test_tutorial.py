@@ -114,7 +114,7 @@ def test_a_file_that_breaks_a_rule_is_stopped_before_anything_is_trained(clone):
         (
             (
                 "from aevb.estimators import Objective, aevb, ascend\n\n\ndef build(model, optimiser, n_train):\n"
-                "    def objective(params, x, eps):\n        bound = aevb.elbo(model, params, x, eps)\n"
+                "    def objective(model, params, x, eps):\n        bound = aevb.elbo(model, params, x, eps)\n"
                 "        return Objective(bound, bound.mean())\n\n"
                 "    return ascend(objective, model, optimiser, n_train, 1)\n"
             ),

@@ -6,6 +6,7 @@ everything random about one step, `step` is a deterministic function of state, b
 
 import importlib
 import importlib.util
+import math
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -102,13 +103,13 @@ class Noise(NamedTuple):
 
 
 def ascend(
-    objective: Callable[[Params, Tensor, Tensor], Objective],
+    objective: Callable[[Model, Params, Tensor, Tensor], Objective],
     model: Model,
     optimiser: Optimiser,
     n_train: int,
     n_samples: int,
 ) -> Estimator:
-    """The estimator that follows the gradient of `objective(params, x, eps)`, summed over the minibatch.
+    """The estimator that follows the gradient of `objective(model, params, x, eps)`, summed over the minibatch.
 
     x (M, B, D); eps (M, n_samples, B, N_z), standard normal.
     """
@@ -123,7 +124,7 @@ def ascend(
         batch_size = x.shape[1]
 
         def total(params: Params) -> tuple[Tensor, Tensor]:
-            terms = objective(params, x, noise.eps)
+            terms = objective(model, params, x, noise.eps)
             for name, term in terms._asdict().items():
                 if term.shape != x.shape[:2]:
                     raise UserError(
@@ -139,11 +140,37 @@ def ascend(
     return Estimator(init, draw, step)
 
 
+def ascend_bound(
+    bound: Callable[[Model, Params, Tensor, Tensor], Tensor],
+    model: Model,
+    optimiser: Optimiser,
+    n_train: int,
+    n_samples: int,
+) -> Estimator:
+    """As `ascend`, of a bound that is its own objective: `bound(model, params, x, eps)` -> (M, B)."""
+
+    def objective(model: Model, params: Params, x: Tensor, eps: Tensor) -> Objective:
+        value = bound(model, params, x, eps)
+        return Objective(value, value)
+
+    return ascend(objective, model, optimiser, n_train, n_samples)
+
+
 def propose(model: Model, phi: Weights, x: Tensor, eps: Tensor) -> tuple[Gaussian, Tensor]:
     """q(z | x) with an axis for samples, parameters (M, 1, B, N_z), and draws z = mu + sigma eps (M, L, B, N_z)."""
     q = model.encode(phi, x)
     q = Gaussian(q.mu.unsqueeze(1), q.log_var.unsqueeze(1))
     return q, q.sample(eps)
+
+
+def fixed(q: Gaussian) -> Gaussian:
+    """q with no gradient for its parameters."""
+    return Gaussian(q.mu.detach(), q.log_var.detach())
+
+
+def log_mean_exp(log_w: Tensor) -> Tensor:
+    """log 1/K sum_k w_k over the axis of samples: (M, K, B) -> (M, B)."""
+    return torch.logsumexp(log_w, 1) - math.log(log_w.shape[1])
 
 
 def gradient(objective: Callable[[Params], Tensor], params: Params) -> tuple[Tensor, Params]:

@@ -7,7 +7,7 @@ with the KL divergence in closed form (Appendix B) and eps_l ~ N(0, I).
 
 from torch import Tensor
 
-from aevb.estimators import Estimator, Objective, ascend, propose
+from aevb.estimators import Estimator, ascend_bound, propose
 from aevb.models import Model, Params
 from aevb.optimisers import Optimiser
 
@@ -20,9 +20,4 @@ def elbo(model: Model, params: Params, x: Tensor, eps: Tensor) -> Tensor:
 
 def build(model: Model, optimiser: Optimiser, n_train: int, n_samples: int = 1) -> Estimator:
     """n_samples: L, the draws of z per data point (the paper: 1)."""
-
-    def objective(params: Params, x: Tensor, eps: Tensor) -> Objective:
-        value = elbo(model, params, x, eps)
-        return Objective(value, value)
-
-    return ascend(objective, model, optimiser, n_train, n_samples)
+    return ascend_bound(elbo, model, optimiser, n_train, n_samples)

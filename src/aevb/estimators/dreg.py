@@ -6,13 +6,10 @@ has the expectation of IWAE's gradient for phi, and a signal that does not fade 
 IWAE's, sum_k W_k grad_theta log w_k.
 """
 
-import math
-
 import torch
 from torch import Tensor
 
-from aevb.distributions import Gaussian
-from aevb.estimators import Estimator, Objective, ascend, propose
+from aevb.estimators import Estimator, Objective, ascend, fixed, log_mean_exp, propose
 from aevb.models import Model, Params
 from aevb.optimisers import Optimiser
 
@@ -20,22 +17,19 @@ from aevb.optimisers import Optimiser
 def objective(model: Model, params: Params, x: Tensor, eps: Tensor) -> Objective:
     """x (M, B, D), eps (M, K, B, N_z) -> (M, B)."""
     q, z = propose(model, params.phi, x, eps)
-    fixed = Gaussian(q.mu.detach(), q.log_var.detach())
+    q = fixed(q)
 
     def log_w(z: Tensor) -> Tensor:
-        return model.log_joint(params.theta, x, z) - fixed.log_prob(z)
+        return model.log_joint(params.theta, x, z) - q.log_prob(z)
 
     with torch.no_grad():
         share = torch.softmax(log_w(z), 1)
     # the same z, whose gradient arrives times W_k at the encoder: with the W_k below that makes its square
     slowed = z.detach() + share.unsqueeze(-1) * (z - z.detach())
     weights = log_w(slowed)
-    bound = torch.logsumexp(weights.detach(), 1) - math.log(weights.shape[1])
-    return Objective((share * weights).sum(1), bound)
+    return Objective((share * weights).sum(1), log_mean_exp(weights.detach()))
 
 
 def build(model: Model, optimiser: Optimiser, n_train: int, n_samples: int = 5) -> Estimator:
     """n_samples: K, the draws of z per data point."""
-    return ascend(
-        lambda params, x, eps: objective(model, params, x, eps), model, optimiser, n_train, n_samples
-    )
+    return ascend(objective, model, optimiser, n_train, n_samples)

@@ -5,12 +5,9 @@
 L_1 is SGVB-A; L_K rises with K to log p(x).
 """
 
-import math
-
-import torch
 from torch import Tensor
 
-from aevb.estimators import Estimator, Objective, ascend, propose
+from aevb.estimators import Estimator, ascend_bound, log_mean_exp, propose
 from aevb.models import Model, Params
 from aevb.optimisers import Optimiser
 
@@ -18,15 +15,9 @@ from aevb.optimisers import Optimiser
 def bound(model: Model, params: Params, x: Tensor, eps: Tensor) -> Tensor:
     """x (M, B, D), eps (M, K, B, N_z) -> (M, B) in nats."""
     q, z = propose(model, params.phi, x, eps)
-    log_w = model.log_joint(params.theta, x, z) - q.log_prob(z)
-    return torch.logsumexp(log_w, 1) - math.log(log_w.shape[1])
+    return log_mean_exp(model.log_joint(params.theta, x, z) - q.log_prob(z))
 
 
 def build(model: Model, optimiser: Optimiser, n_train: int, n_samples: int = 5) -> Estimator:
     """n_samples: K, the draws of z per data point."""
-
-    def objective(params: Params, x: Tensor, eps: Tensor) -> Objective:
-        value = bound(model, params, x, eps)
-        return Objective(value, value)
-
-    return ascend(objective, model, optimiser, n_train, n_samples)
+    return ascend_bound(bound, model, optimiser, n_train, n_samples)

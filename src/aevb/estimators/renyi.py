@@ -7,13 +7,12 @@ It falls from log p(x) at alpha = 0 to the ELBO as alpha tends to 1. The mean of
 lower still, so that for 0 <= alpha < 1 the estimate is a lower bound in expectation; at alpha = 0 it is IWAE's.
 """
 
-import math
+from functools import partial
 
-import torch
 from torch import Tensor
 
 from aevb import UserError
-from aevb.estimators import Estimator, Objective, ascend, propose
+from aevb.estimators import Estimator, ascend_bound, log_mean_exp, propose
 from aevb.models import Model, Params
 from aevb.optimisers import Optimiser
 
@@ -22,7 +21,7 @@ def bound(model: Model, params: Params, x: Tensor, eps: Tensor, alpha: float) ->
     """x (M, B, D), eps (M, K, B, N_z) -> (M, B) in nats."""
     q, z = propose(model, params.phi, x, eps)
     log_w = model.log_joint(params.theta, x, z) - q.log_prob(z)
-    return (torch.logsumexp((1 - alpha) * log_w, 1) - math.log(log_w.shape[1])) / (1 - alpha)
+    return log_mean_exp((1 - alpha) * log_w) / (1 - alpha)
 
 
 def build(
@@ -37,9 +36,4 @@ def build(
             f"renyi: alpha = {alpha} is not in [0, 1), where the estimate is a lower bound. At 1 it is the ELBO: use "
             "sgvb_a or aevb."
         )
-
-    def objective(params: Params, x: Tensor, eps: Tensor) -> Objective:
-        value = bound(model, params, x, eps, alpha)
-        return Objective(value, value)
-
-    return ascend(objective, model, optimiser, n_train, n_samples)
+    return ascend_bound(partial(bound, alpha=alpha), model, optimiser, n_train, n_samples)

@@ -7,13 +7,11 @@ The weighted draws stand for the posterior: theta follows the importance weighte
 KL(p(z | x) || q(z | x)). Unlike in wake-sleep nothing is dreamt.
 """
 
-import math
-
 import torch
 from torch import Tensor
 
 from aevb import UserError
-from aevb.estimators import Estimator, Objective, ascend, propose
+from aevb.estimators import Estimator, Objective, ascend, log_mean_exp, propose
 from aevb.models import Model, Params
 from aevb.optimisers import Optimiser
 
@@ -25,8 +23,7 @@ def objective(model: Model, params: Params, x: Tensor, eps: Tensor) -> Objective
     log_joint, log_q = model.log_joint(params.theta, x, z), q.log_prob(z)
     log_w = (log_joint - log_q).detach()
     share = torch.softmax(log_w, 1)
-    bound = torch.logsumexp(log_w, 1) - math.log(log_w.shape[1])
-    return Objective((share * (log_joint + log_q)).sum(1), bound)
+    return Objective((share * (log_joint + log_q)).sum(1), log_mean_exp(log_w))
 
 
 def build(model: Model, optimiser: Optimiser, n_train: int, n_samples: int = 5) -> Estimator:
@@ -38,6 +35,4 @@ def build(model: Model, optimiser: Optimiser, n_train: int, n_samples: int = 5) 
         raise UserError(
             "reweighted_wake_sleep: n_samples must be 2 or more, since a single draw always has the weight 1."
         )
-    return ascend(
-        lambda params, x, eps: objective(model, params, x, eps), model, optimiser, n_train, n_samples
-    )
+    return ascend(objective, model, optimiser, n_train, n_samples)

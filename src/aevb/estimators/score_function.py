@@ -24,6 +24,4 @@ def objective(model: Model, params: Params, x: Tensor, eps: Tensor) -> Objective
 
 def build(model: Model, optimiser: Optimiser, n_train: int, n_samples: int = 1) -> Estimator:
     """n_samples: L, the draws of z per data point."""
-    return ascend(
-        lambda params, x, eps: objective(model, params, x, eps), model, optimiser, n_train, n_samples
-    )
+    return ascend(objective, model, optimiser, n_train, n_samples)

@@ -34,6 +34,4 @@ def build(model: Model, optimiser: Optimiser, n_train: int, n_samples: int = 5) 
         raise UserError(
             "score_function_loo: n_samples must be 2 or more, since one draw leaves no other one."
         )
-    return ascend(
-        lambda params, x, eps: objective(model, params, x, eps), model, optimiser, n_train, n_samples
-    )
+    return ascend(objective, model, optimiser, n_train, n_samples)

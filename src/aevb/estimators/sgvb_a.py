@@ -5,7 +5,7 @@ L(theta, phi; x) ~ 1/L sum_l log p(x, z_l) - log q(z_l | x),    z_l = mu + sigma
 
 from torch import Tensor
 
-from aevb.estimators import Estimator, Objective, ascend, propose
+from aevb.estimators import Estimator, ascend_bound, propose
 from aevb.models import Model, Params
 from aevb.optimisers import Optimiser
 
@@ -18,9 +18,4 @@ def elbo(model: Model, params: Params, x: Tensor, eps: Tensor) -> Tensor:
 
 def build(model: Model, optimiser: Optimiser, n_train: int, n_samples: int = 1) -> Estimator:
     """n_samples: L, the draws of z per data point."""
-
-    def objective(params: Params, x: Tensor, eps: Tensor) -> Objective:
-        value = elbo(model, params, x, eps)
-        return Objective(value, value)
-
-    return ascend(objective, model, optimiser, n_train, n_samples)
+    return ascend_bound(elbo, model, optimiser, n_train, n_samples)

@@ -8,8 +8,7 @@ every draw, so that the variance vanishes there.
 
 from torch import Tensor
 
-from aevb.distributions import Gaussian
-from aevb.estimators import Estimator, Objective, ascend, propose
+from aevb.estimators import Estimator, ascend_bound, fixed, propose
 from aevb.models import Model, Params
 from aevb.optimisers import Optimiser
 
@@ -17,15 +16,9 @@ from aevb.optimisers import Optimiser
 def elbo(model: Model, params: Params, x: Tensor, eps: Tensor) -> Tensor:
     """The value of SGVB-A (eq. 6), with the gradient of the path alone: x (M, B, D), eps (M, L, B, N_z) -> (M, B)."""
     q, z = propose(model, params.phi, x, eps)
-    fixed = Gaussian(q.mu.detach(), q.log_var.detach())
-    return (model.log_joint(params.theta, x, z) - fixed.log_prob(z)).mean(1)
+    return (model.log_joint(params.theta, x, z) - fixed(q).log_prob(z)).mean(1)
 
 
 def build(model: Model, optimiser: Optimiser, n_train: int, n_samples: int = 1) -> Estimator:
     """n_samples: L, the draws of z per data point."""
-
-    def objective(params: Params, x: Tensor, eps: Tensor) -> Objective:
-        value = elbo(model, params, x, eps)
-        return Objective(value, value)
-
-    return ascend(objective, model, optimiser, n_train, n_samples)
+    return ascend_bound(elbo, model, optimiser, n_train, n_samples)
