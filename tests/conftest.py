@@ -4,17 +4,16 @@ import pytest
 import torch
 
 from aevb import UserError, estimators, provenance
+from aevb.toy import double
 
 torch.set_num_threads(1)  # tests run beside other jobs, and their tensors are tiny
 
 
-@pytest.fixture
-def double():
-    """Double precision as the default: what checks mathematics, not rounding, runs in it."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+@pytest.fixture(name="double")
+def in_double_precision():
+    """What checks mathematics, not rounding, runs in it."""
+    with double():
+        yield
 
 
 @pytest.fixture(autouse=True)

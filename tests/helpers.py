@@ -17,6 +17,7 @@ from aevb import data, gradients, trees
 from aevb.models import Params
 from aevb.optimisers import Optimiser
 from aevb.toy import pure, scramble  # noqa: F401  tests import them from here
+from aevb.trees import equal  # noqa: F401
 
 SDS = 5.5
 
@@ -48,16 +49,6 @@ def rejects(check: Callable[..., None], *wrong: Any) -> None:
     for variant in wrong:
         with pytest.raises(AssertionError):
             check(variant)
-
-
-def equal(a: Any, b: Any) -> bool:
-    """Two trees have the same leaves, bit for bit (NaN equals NaN)."""
-    first, second = trees.leaves(a), trees.leaves(b)
-    return first.keys() == second.keys() and all(
-        first[name].dtype == second[name].dtype
-        and torch.equal(first[name].nan_to_num(nan=12345.0), second[name].nan_to_num(nan=12345.0))
-        for name in first
-    )
 
 
 def assert_close(a: Any, b: Any, rtol: float, atol: float) -> None:

@@ -5,19 +5,20 @@ a sentence and not a curve that looks odd after an hour.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from aevb import UserError, recording, trees
+from aevb import UserError, trees
+from aevb.engine import Minibatches, Recorded
 from aevb.estimators import Estimator, Info
 from aevb.models import BernoulliModel, GaussianModel, Model, Params
 from aevb.optimisers import Optimiser, adagrad
-from aevb.toy import LEARNER, generator, log_evidence, points, pure, quality, scramble
+from aevb.rules import BrokenRule, as_a_rule, require
+from aevb.toy import LEARNER, double, generator, log_evidence, points, pure, quality, scramble
 
 Build = Callable[[Model, Optimiser, int], Estimator]
 
@@ -25,10 +26,6 @@ MODELS: dict[str, Model] = {"bernoulli": BernoulliModel(6, 4, 2), "gaussian": Ga
 N_TRAIN = 8
 STEP_SIZES = [0.05, 0.1, 0.3]  # of the models of a stack
 SDS = 5.5  # standard errors that a mean may be off: beyond them it falls once in 30 million times
-
-
-class BrokenRule(UserError, AssertionError):
-    """A promise that an estimator does not keep."""
 
 
 def check(build: Build) -> list[str]:
@@ -46,23 +43,23 @@ def check(build: Build) -> list[str]:
 
 def keeps_shapes(build: Build, model: Model) -> None:
     """State has the model axis first and keeps its shapes and dtypes; Info holds (M,) each."""
-    with _as_a_rule("step(state, x, noise) must return (state, Info)"):
+    with as_a_rule("step(state, x, noise) must return (state, Info)"):
         estimator = _built(build, model, _optimiser(), N_TRAIN)
         state = _start(model, estimator)
         first = _shapes(state)
         wrong = ", ".join(name for name, (shape, _) in first.items() if not shape or shape[0] != 3)
-        _require(not wrong, f"every tensor of the state needs the model axis first; not so: {wrong}")
+        require(not wrong, f"every tensor of the state needs the model axis first; not so: {wrong}")
         for _ in range(3):
             state, info = estimator.step(state, _data(), _noise(estimator))
             now = _shapes(state)
-            _require(now.keys() == first.keys(), "a step must return a state with the tensors it was given")
+            require(now.keys() == first.keys(), "a step must return a state with the tensors it was given")
             for name, shape in now.items():
-                _require(
+                require(
                     shape == first[name],
                     f"a step must keep shapes and dtypes: {name} was {_words(first[name])}, is {_words(shape)}",
                 )
             for name, value in zip(Info._fields, info, strict=True):
-                _require(
+                require(
                     tuple(value.shape) == (3,),
                     f"Info.{name} needs one value per model, shape (M,) = (3,); it has {tuple(value.shape)}",
                 )
@@ -70,15 +67,15 @@ def keeps_shapes(build: Build, model: Model) -> None:
 
 def is_deterministic(build: Build, model: Model) -> None:
     """Same state, batch and noise, whatever the global generator does: the same bits."""
-    with _as_a_rule("step(state, x, noise) must run"):
+    with as_a_rule("step(state, x, noise) must run"):
         estimator = _built(build, model, _optimiser(), N_TRAIN)
         inputs = _start(model, estimator), _data(), _noise(estimator)
         torch.manual_seed(1)
         one = estimator.step(*map(trees.copy, inputs))
         torch.manual_seed(2)
         other = estimator.step(*map(trees.copy, inputs))
-    _require(
-        _equal(one[0], other[0]) and _equal(one[1], other[1]),
+    require(
+        trees.equal(one[0], other[0]) and trees.equal(one[1], other[1]),
         "step must be a function of state, x and noise: twice the same gave two results. Draw everything random in "
         "draw(), with its generator",
     )
@@ -86,39 +83,40 @@ def is_deterministic(build: Build, model: Model) -> None:
 
 def leaves_its_inputs(build: Build, model: Model) -> None:
     """Only the optimiser may consume what it is given: with a pure one, a step changes nothing."""
-    with _as_a_rule("step(state, x, noise) must run"):
+    with as_a_rule("step(state, x, noise) must run"):
         estimator = _built(build, model, _optimiser(), N_TRAIN)
         state, x, noise = _start(model, estimator), _data(), _noise(estimator)
         for _ in range(2):
             before = tuple(map(trees.copy, (state, x, noise)))
             new, _ = estimator.step(state, x, noise)
             for name, now, then in zip(("state", "x", "noise"), (state, x, noise), before, strict=True):
-                _require(_equal(now, then), f"step must leave its inputs as they are: it changed {name}")
+                require(trees.equal(now, then), f"step must leave its inputs as they are: it changed {name}")
             state = new
 
 
 def draws_from_its_generator(build: Build, model: Model) -> None:
     """draw and step leave the global generators of torch and numpy alone, and do not look at them."""
     before, before_numpy = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index] # noqa: NPY002
-    with _as_a_rule("draw(generator, batch_size) must run"):
+    with as_a_rule("draw(generator, batch_size) must run"):
         estimator = _built(build, model, _optimiser(), N_TRAIN)
         noise = _noise(estimator)
         estimator.step(_start(model, estimator), _data(), noise)
         same, other = _noise(estimator), _noise(estimator, (3, 4, 5))
     untouched = torch.equal(before, torch.random.get_rng_state())
     untouched &= bool((before_numpy == np.random.get_state()[1]).all())  # type: ignore[index] # noqa: NPY002
-    _require(
+    require(
         untouched, "hidden randomness: something was drawn from a global generator. Use draw()'s generator"
     )
-    _require(
-        _equal(noise, same), "draw must depend on its generator alone: twice the same seed gave two noises"
+    require(
+        trees.equal(noise, same),
+        "draw must depend on its generator alone: twice the same seed gave two noises",
     )
-    _require(not _equal(noise, other), "draw must use its generator: another seed gave the same noise")
+    require(not trees.equal(noise, other), "draw must use its generator: another seed gave the same noise")
 
 
 def keeps_models_apart(build: Build, model: Model) -> None:
     """Three models of different weights, step sizes, data and noise, after four steps in double precision."""
-    with _as_a_rule("step must run in double precision"), _double():
+    with as_a_rule("step must run in double precision"), double():
         estimator = _built(build, model, _optimiser(), N_TRAIN)
         first, x = _start(model, estimator), _data()
         state, infos = first, []
@@ -131,7 +129,7 @@ def keeps_models_apart(build: Build, model: Model) -> None:
             for n in range(4):
                 one, info = alone.step(one, x[m : m + 1], _noise(alone, (n + 10 * m,)))
                 close &= _close(trees.take(infos[n], m), info)
-            _require(
+            require(
                 close and _close(trees.take(state, m), one),
                 "a stack of models must learn what each learns alone: something mixes the axis M",
             )
@@ -145,7 +143,7 @@ def gives_every_weight_a_gradient(build: Build, model: Model) -> None:
         given.append(trees.leaves(grads))
         return params, state
 
-    with _as_a_rule("step(state, x, noise) must run"):
+    with as_a_rule("step(state, x, noise) must run"):
         shown = _built(build, model, Optimiser(lambda params: torch.zeros(3), record), N_TRAIN)
         first = _start(model, shown)
         shown.step(first, _data(), _noise(shown))
@@ -153,39 +151,28 @@ def gives_every_weight_a_gradient(build: Build, model: Model) -> None:
         start = _start(model, estimator)
         moved, _ = estimator.step(start, _data(), _noise(estimator))
     missing = set(trees.leaves(first.params)) - {name for grads in given for name in grads}
-    _require(not missing, f"the optimiser was never given a gradient of {', '.join(sorted(missing))}")
+    require(not missing, f"the optimiser was never given a gradient of {', '.join(sorted(missing))}")
     for name, grad in (item for grads in given for item in grads.items()):
-        _require(bool(torch.isfinite(grad).all()), f"the gradient of {name} is not finite")
-        _require(bool((grad != 0).flatten(1).any(1).all()), f"the gradient of {name} is zero")
+        require(bool(torch.isfinite(grad).all()), f"the gradient of {name} is not finite")
+        require(bool((grad != 0).flatten(1).any(1).all()), f"the gradient of {name} is zero")
     before = trees.leaves(start.params)
     for name, w in trees.leaves(moved.params).items():
         changed = (w != before[name]).flatten(1).any(1).all()
-        _require(bool(changed), f"a step must return the optimiser's new weights: {name} stayed as it was")
+        require(bool(changed), f"a step must return the optimiser's new weights: {name} stayed as it was")
 
 
 def can_be_recorded(build: Build, model: Model) -> None:
     """A fixed sequence of tensor operations: training records one step and replays it (docs/decisions/0003)."""
-    with _as_a_rule("step(state, x, noise) must run"):
-        estimator = _built(build, model, _optimiser(), N_TRAIN)
-        inputs = _start(model, estimator), _data(), _noise(estimator)
-    named = [trees.leaves(part) for part in inputs]
-
-    def step(*tensors: Tensor) -> list[Tensor]:
-        rest = iter(tensors)
-        parts = [
-            trees.rebuild(part, {name: next(rest) for name in names})
-            for part, names in zip(inputs, named, strict=True)
-        ]
-        state, info = estimator.step(*parts)
-        return [*trees.leaves(state).values(), *info]
-
+    estimator = _built(build, model, _optimiser(), N_TRAIN)
     if estimator.full_batch:
         return  # on a CPU it runs as it is written; on a GPU the capture is its own judge
+    batches = Minibatches(estimator, _data()[0], N_TRAIN)
     try:
-        recording.record(step, [tensor for names in named for tensor in names.values()])
-    except (ValueError, RuntimeError) as error:
+        Recorded(batches, _start(model, estimator), [0, 1, 2], block_steps=1)
+    except UserError as error:
         raise BrokenRule(
-            f"step must be a fixed sequence of tensor operations, without .item() or `if` on a tensor: {error}"
+            "step must be a fixed sequence of tensor operations, without .item() or `if` on a tensor: "
+            f"{error.__cause__}"
         ) from error
 
 
@@ -205,7 +192,7 @@ RULES: dict[str, Callable[[Build, Model], None]] = {
 
 def learns(build: Build) -> None:
     """200 steps from the small initial weights, judged by an evaluator that knows no method."""
-    with _as_a_rule("200 steps must run"):
+    with as_a_rule("200 steps must run"):
         x = points().float().expand(2, -1, -1)
         estimator = _built(build, LEARNER, pure(adagrad(torch.tensor([0.05, 0.1]))), x.shape[1])
         state = estimator.init(trees.stack([LEARNER.init(generator(seed)) for seed in (0, 1)]))
@@ -214,7 +201,7 @@ def learns(build: Build) -> None:
             noise = trees.stack([estimator.draw(source, x.shape[1]) for source in sources])
             state, _ = estimator.step(state, x, noise)
         gain = quality(state.params) - before
-    _require(
+    require(
         bool((gain > 1).all()),
         f"200 steps on a toy problem must raise the evaluator's bound by over a nat: it rose by {gain.min():.2f}",
     )
@@ -223,7 +210,7 @@ def learns(build: Build) -> None:
 def reports_a_bound(build: Build) -> None:
     """What is called a bound lies below the exact log p(x) in the mean of 400 draws; NaN says that there is none."""
     copies = 400
-    with _as_a_rule("step(state, x, noise) must run"):
+    with as_a_rule("step(state, x, noise) must run"):
         x = points().float()
         estimator = _built(build, LEARNER, pure(adagrad(torch.full((copies,), 0.1))), len(x))
         one = scramble(trees.stack([LEARNER.init(generator(0))]), 0.5, 1)
@@ -234,7 +221,7 @@ def reports_a_bound(build: Build) -> None:
     if bool(bound.isnan().all()):
         return
     slack = SDS * bound.std() / math.sqrt(copies)
-    _require(
+    require(
         bool(bound.mean() < exact + slack),
         f"Info.bound must be a lower bound on log p(x) in nats per data point, NaN where there is none: its mean is "
         f"{bound.mean():.2f}, and log p(x) is {exact:.2f}",
@@ -255,9 +242,9 @@ def _optimiser(step_sizes: list[float] = STEP_SIZES, warm_up: int = 1) -> Optimi
 
 
 def _built(build: Build, model: Model, optimiser: Optimiser, n_train: int) -> Estimator:
-    with _as_a_rule("build(model, optimiser, n_train) must return an Estimator"):
+    with as_a_rule("build(model, optimiser, n_train) must return an Estimator"):
         estimator = build(model, optimiser, n_train)
-    _require(
+    require(
         isinstance(estimator, Estimator),
         f"build must return an Estimator(init, draw, step); it returned {type(estimator).__name__}",
     )
@@ -268,7 +255,7 @@ def _start(model: Model, estimator: Estimator) -> Any:
     """A stack with weights of order one, so that every path carries a signal."""
     alone = [trees.stack([model.init(generator(m))]) for m in range(3)]
     params = trees.concatenate([scramble(params, 0.8, seed) for seed, params in enumerate(alone)])
-    with _as_a_rule("init(params) must return the state"):
+    with as_a_rule("init(params) must return the state"):
         return estimator.init(params)
 
 
@@ -277,38 +264,8 @@ def _data() -> Tensor:
 
 
 def _noise(estimator: Estimator, seeds: tuple[int, ...] = (0, 1, 2)) -> Any:
-    with _as_a_rule("draw(generator, batch_size) must return the noise"):
+    with as_a_rule("draw(generator, batch_size) must return the noise"):
         return trees.stack([estimator.draw(generator(seed), N_TRAIN) for seed in seeds])
-
-
-@contextmanager
-def _double() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-@contextmanager
-def _as_a_rule(rule: str) -> Iterator[None]:
-    """What an estimator raises, as the rule that it breaks and the line that raised."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        line = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "somewhere"
-        raise BrokenRule(f"{rule}; it raised {type(error).__name__}: {error} ({line})") from error
-
-
-def _require(kept: bool, rule: str) -> None:
-    if not kept:
-        raise BrokenRule(rule + ".")
 
 
 def _words(shape: tuple[torch.Size, torch.dtype]) -> str:
@@ -319,19 +276,9 @@ def _shapes(tree: Any) -> dict[str, tuple[torch.Size, torch.dtype]]:
     return {name: (value.shape, value.dtype) for name, value in trees.leaves(tree).items()}
 
 
-def _equal(a: Any, b: Any) -> bool:
-    """Two trees have the same leaves, bit for bit (NaN equals NaN)."""
-    return _agree(a, b, 0.0)
-
-
 def _close(a: Any, b: Any) -> bool:
-    return _agree(a, b, 1e-9)
-
-
-def _agree(a: Any, b: Any, tolerance: float) -> bool:
+    """Two trees of the same tensors agree up to the rounding of double precision."""
     first, second = trees.leaves(a), trees.leaves(b)
     return first.keys() == second.keys() and all(
-        first[name].dtype == second[name].dtype
-        and torch.allclose(first[name], second[name], rtol=tolerance, atol=tolerance, equal_nan=True)
-        for name in first
+        torch.allclose(first[name], second[name], rtol=1e-9, atol=1e-9, equal_nan=True) for name in first
     )

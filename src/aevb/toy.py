@@ -1,5 +1,7 @@
 """A problem small enough to be judged exactly: 60 binary images of 16 pixels and one latent dimension."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -58,3 +60,14 @@ def pure(optimiser: Optimiser) -> Optimiser:
         return optimiser.ascend(trees.copy(state), trees.copy(params), trees.copy(grads), prior)
 
     return Optimiser(optimiser.init, ascend)
+
+
+@contextmanager
+def double() -> Iterator[None]:
+    """Double precision as the default within: what checks mathematics, not rounding, runs in it."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

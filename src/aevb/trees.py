@@ -62,3 +62,13 @@ def copy(tree: Tree) -> Tree:
 
 def to_device(tree: Tree, device: torch.device) -> Tree:
     return rebuild(tree, {name: value.to(device) for name, value in leaves(tree).items()})
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Whether two trees have the same leaves, bit for bit; NaN equals NaN."""
+    first, second = leaves(a), leaves(b)
+    return first.keys() == second.keys() and all(
+        first[name].dtype == second[name].dtype
+        and torch.equal(first[name].nan_to_num(nan=12345.0), second[name].nan_to_num(nan=12345.0))
+        for name in first
+    )

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from aevb import conformance, trees
-from aevb.conformance import MODELS, RULES, RULES_OF_LEARNING, BrokenRule
+from aevb.conformance import MODELS, RULES, RULES_OF_LEARNING
 from aevb.estimators import Noise, aevb
 from aevb.optimisers import Optimiser, adagrad
+from aevb.rules import BrokenRule
 from helpers import generator
 
 BERNOULLI = MODELS["bernoulli"]
