@@ -4,18 +4,19 @@ import errno
 import io
 import itertools
 import os
+import re
 import resource
 import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from aevb import files
+from aevb import UserError, files
 
 MOMENTS = ("open", "write", "fsync", "move", "flush of the folder")
 
@@ -50,6 +51,18 @@ def fill(patch: pytest.MonkeyPatch, moment: str, moves: int = 0) -> None:
         patch.setattr(os, "replace", replace)
     else:
         patch.setattr(os, "fsync", fsync)
+
+
+def check_failed_save(
+    save: Callable[[Path], object], path: Path, patch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """On a disk that is full then, saving over a file says so, and the file before is all that lies there."""
+    path.write_bytes(b"old")
+    fill(patch, moment)
+    with pytest.raises(UserError, match=rf"Cannot write .*{re.escape(path.name)}: .*No space left"):
+        save(path)
+    assert path.read_bytes() == b"old"
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
 
 
 @contextmanager

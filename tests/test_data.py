@@ -13,7 +13,7 @@ import scipy.io
 
 from aevb import UserError, data
 from aevb.download import fetch
-from disks import MOMENTS, file_limit, fill
+from disks import MOMENTS, check_failed_save, file_limit
 from offline import isolated, names, remote  # noqa: F401
 
 REAL = Path(os.environ.get("AEVB_DATA_MIRROR") or "/nonexistent")
@@ -247,13 +247,7 @@ def test_load_refuses_damage(tiny_split, tmp_path):
 
 @pytest.mark.parametrize("moment", MOMENTS[:-1])
 def test_a_failed_save_keeps_the_old_file(tiny_split, tmp_path, monkeypatch, moment):
-    path = tmp_path / "tiny.npz"
-    path.write_bytes(b"old")
-    fill(monkeypatch, moment)
-    with pytest.raises(UserError, match=r"Cannot write .*tiny\.npz: .*No space left"):
-        data.save(tiny_split, path)
-    assert path.read_bytes() == b"old"
-    assert names(tmp_path) == ["tiny.npz"]
+    check_failed_save(lambda path: data.save(tiny_split, path), tmp_path / "tiny.npz", monkeypatch, moment)
 
 
 @pytest.mark.parametrize("limit", [0, 100, 30_000, 99_000, 100_700])

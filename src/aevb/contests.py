@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from aevb.comparison import CELL
 from aevb.curves import dataset_name, method_name, over_seeds
-from aevb.drawing import STYLE, draw_curve, method_colours
+from aevb.drawing import STYLE, draw_curve, draw_interval, method_colours
 
 TESTED = {"bound": "lower bound", "log_likelihood": "certified $\\log p(x)$"}
 OPEN = "no verdict, or no difference shown"
@@ -82,18 +82,7 @@ def _forest_panel(axes: Axes, rows: pd.DataFrame) -> None:
             axes.text(0, place, f" {row['verdict']}", fontsize=6, va="center")
             continue
         said = row["verdict"] if row["verdict"] in VERDICTS else OPEN
-        colour = VERDICTS[said]
-        error = np.nan_to_num([[row["difference"] - row["ci_low"]], [row["ci_high"] - row["difference"]]])
-        axes.errorbar(
-            row["difference"],
-            place,
-            xerr=error,
-            color=colour,
-            marker="o",
-            markersize=4,
-            markerfacecolor=colour if said != OPEN else "white",
-            linewidth=0.9,
-        )
+        draw_interval(axes, row, "difference", place, VERDICTS[said], hollow=said == OPEN)
     axes.set_yticks(range(len(rows)), [method_name(name) for name in rows["estimator"]], fontsize=7)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xscale("symlog", linthresh=CLEAR, linscale=0.7)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from functools import partial
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,6 +42,16 @@ def draw_curve(axes: Axes, curve: pd.DataFrame, line_style: str, colour: str) ->
         axes.fill_between(samples, low, high, color=colour, alpha=0.2, linewidth=0)
     elif np.isfinite(low).any():
         axes.errorbar(samples, nats, yerr=high - nats, fmt="none", ecolor=colour, elinewidth=0.5, alpha=0.6)
+
+
+def draw_interval(
+    axes: Axes, row: pd.Series, value: str, place: float, colour: str, marker: str = "o", hollow: bool = False
+) -> None:
+    """A line of a forest plot at height `place`: row[value] with its interval ci_low, ci_high, where there is one."""
+    error = np.nan_to_num([[row[value] - row["ci_low"]], [row["ci_high"] - row[value]]])
+    face = "white" if hollow else colour
+    point: dict[str, Any] = {"marker": marker, "markersize": 3.5, "markerfacecolor": face}
+    axes.errorbar(row[value], place, xerr=error, color=colour, linewidth=0.8, **point)
 
 
 def save(figure: Figure, stem: Path | str) -> None:

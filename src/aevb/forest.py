@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from aevb.certification import MARGIN
 from aevb.curves import dataset_name, method_name
-from aevb.drawing import STYLE
+from aevb.drawing import STYLE, draw_interval
 
 ESTIMATORS = {  # names, colours and markers in the order of the legend
     "appendix_d_robust": ("App. D, robust", "black", "o"),
@@ -72,17 +72,7 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
         offsets = np.linspace(-0.3, 0.3, len(problem)) if len(problem) > 1 else [0.0]
         for offset, (_, row) in zip(offsets, problem.iterrows(), strict=True):
             _, colour, marker = _style(row["evidence_estimator"])
-            error = [[row["bias"] - row["ci_low"]], [row["ci_high"] - row["bias"]]]
-            axes.errorbar(
-                row["bias"],
-                place + offset,
-                xerr=error,
-                color=colour,
-                marker=marker,
-                markersize=3.5,
-                markerfacecolor="white" if row["n_refused"] else colour,
-                linewidth=0.8,
-            )
+            draw_interval(axes, row, "bias", place + offset, colour, marker, hollow=bool(row["n_refused"]))
     axes.set_yticks(range(len(names)), names, fontsize=6)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xscale("symlog", linthresh=MARGIN, linscale=1.0)
