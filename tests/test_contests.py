@@ -54,6 +54,17 @@ def test_a_panel_shows_where_methods_end_and_names_its_data_set():
     assert words == ["AEVB", "IWAE", "mine"]
 
 
+def test_a_method_far_below_is_named_and_flattens_nothing():
+    frame = curves()
+    last, mine = frame["samples"] == max(SAMPLES), frame["estimator"] == "mine"
+    frame.loc[last & mine, "bound"] = -900.0
+    [axes] = contests.curves(frame).axes
+    assert [text.get_text() for text in axes.texts] == ["mine ends below, at -900"]
+    assert len(axes.lines) == len(METHODS) - 1
+    assert axes.get_ylim()[0] > -60
+    assert [text.get_text() for text in contests.curves(curves()).axes[0].texts] == [""]
+
+
 def test_the_forest_has_a_line_per_method_in_a_panel_per_tested_metric():
     figure = contests.forest(table(("digits", "frey")))
     assert len(figure.axes) == 2 * len(contests.TESTED)

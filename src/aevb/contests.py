@@ -15,6 +15,7 @@ TESTED = {"bound": "lower bound", "log_likelihood": "certified $\\log p(x)$"}
 OPEN = "no verdict, or no difference shown"
 VERDICTS = {"better": "green", "worse": "red", OPEN: "black"}
 CLEAR = 0.1  # nats: the forest's axis is linear within, logarithmic beyond
+REACH = 4  # times the middle method's distance from the best: one that ends further down is named, not drawn
 ROW = 0.26  # inches per line of the forest
 BELOW = 0.5  # times the range of the ends, shown below the lowest: all of the rise would hide how they part
 
@@ -22,7 +23,7 @@ BELOW = 0.5  # times the range of the ends, shown below the lowest: all of the r
 def curves(table: pd.DataFrame) -> Figure:
     """comparison_curves.csv: the bound on the test set against training samples, a panel per data set.
 
-    Means over seeds with 95 % t-intervals, from a hundredth of the run on.
+    Means over seeds with 95 % t-intervals, from a hundredth of the run on. A method far below the others is named.
     """
     rows = table.rename(columns={"estimator": "method", "bound": "nats"}).assign(split="test", error=np.nan)
     colours = method_colours(rows["method"])
@@ -31,8 +32,12 @@ def curves(table: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(4.2 * len(cells) + 2.2, 3.4), layout="constrained")
         for axes, (cell, mine) in zip(figure.subplots(1, len(cells), squeeze=False)[0], cells, strict=True):
             shown = mine[mine["samples"] >= mine["samples"].max() / 100]
+            far = _ends_far_below(shown)
+            shown = shown[~shown["method"].isin(far.index)]
             for method, curve in shown.groupby("method", sort=False):
                 draw_curve(axes, curve, "-", colours[str(method)])
+            notes = [f"{method_name(str(name))} ends below, at {nats:.0f}" for name, nats in far.items()]
+            axes.text(0.97, 0.03, "\n".join(notes), transform=axes.transAxes, ha="right", fontsize=7)
             _frame(axes, shown)
             axes.set(
                 xscale="log", xlabel="# Training samples evaluated", ylabel="lower bound on the test set"
@@ -60,10 +65,10 @@ def forest(table: pd.DataFrame) -> Figure:
             for axes, (metric, name) in zip(line, TESTED.items(), strict=True):
                 _forest_panel(axes, mine[mine["metric"] == metric])
                 axes.set_title(f"{_title(dict(zip(CELL, cell, strict=True)))}: {name}", loc="left")
-                above = f"nats per test point above {method_name(mine['baseline'].iloc[0])}"
-                axes.set_xlabel(f"{above} (logarithmic beyond $\\pm${CLEAR:g})", fontsize=8)
+        above = f"nats per test point above {method_name(rows['baseline'].iloc[0])}"
+        figure.supxlabel(f"{above}; logarithmic beyond $\\pm${CLEAR:g}", fontsize=9)
         figure.legend(
-            handles=[_mark(*known) for known in VERDICTS.items()], loc="outside lower center", ncols=3
+            handles=[_mark(*known) for known in VERDICTS.items()], loc="outside upper center", ncols=3
         )
     return figure
 
@@ -76,17 +81,25 @@ def _mark(verdict: str, colour: str) -> Line2D:
 
 
 def _forest_panel(axes: Axes, rows: pd.DataFrame) -> None:
-    axes.axvline(0, color="black", linewidth=0.5)
+    axes.axvline(0, color="black", linewidth=0.5, zorder=0)
     for place, (_, row) in enumerate(rows.iterrows()):
         if not np.isfinite(row["difference"]):
-            axes.text(0, place, f" {row['verdict']}", fontsize=6, va="center")
+            along = axes.get_yaxis_transform()  # a share of the panel's width, at this line
+            axes.text(0.02, place, row["verdict"], transform=along, fontsize=6, va="center")
             continue
         said = row["verdict"] if row["verdict"] in VERDICTS else OPEN
         draw_interval(axes, row, "difference", place, VERDICTS[said], hollow=said == OPEN)
     axes.set_yticks(range(len(rows)), [method_name(name) for name in rows["estimator"]], fontsize=7)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xscale("symlog", linthresh=CLEAR, linscale=0.7)
+    axes.margins(x=0.08)
     axes.grid(axis="y", alpha=0.2)
+
+
+def _ends_far_below(rows: pd.DataFrame) -> pd.Series:
+    """Where the methods end that would flatten all others, by method."""
+    ends = rows.sort_values("samples").groupby("method")["nats"].last().dropna()
+    return ends[ends < ends.max() - REACH * (ends.max() - ends.median())]
 
 
 def _frame(axes: Axes, rows: pd.DataFrame) -> None:
