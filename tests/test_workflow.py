@@ -457,7 +457,9 @@ def test_touching_all_sources_does_nothing(digits, source):
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
-        ("figures", FIGURES),
+        ("figures", ["figure2", "figure3"]),
+        ("galleries", ["figure4", "figure5"]),
+        ("drawing", FIGURES),
         # run_tables writes bounds.csv too
         ("tables", ["run_tables", "bound_and_likelihood", "paper_comparison", "html", "figure2"]),
         (
