@@ -44,6 +44,7 @@ include: "workflow/rules/compare.smk"
 include: "workflow/rules/full_vb.smk"
 include: "workflow/rules/gradients.smk"
 include: "workflow/rules/representation.smk"
+include: "workflow/rules/check.smk"
 include: "workflow/rules/benchmark.smk"
 
 

@@ -11,6 +11,7 @@ from aevb.experiments import (
     EVIDENCE,
     Cell,
     CertificationJob,
+    CheckJob,
     EvidenceJob,
     EvidenceTask,
     ExactJob,
@@ -54,6 +55,20 @@ class Config(Plan):
         job = self.comparison_job(cell)
         task = EvidenceTask(name=CERTIFIED, settings=self.evidence.of(CERTIFIED), samples=(job.samples,))
         return EvidenceJob(cell=cell, seeds=job.seeds, points=self.budget.evidence_points, tasks=(task,))
+
+    def check_job(self, cell: Cell) -> CheckJob:
+        """A cell of the paper's figures for the gate: log p(x) too, where Figure 3 shows it."""
+        job = self.job(cell)
+        task = EvidenceTask(name=CERTIFIED, settings=self.evidence.of(CERTIFIED), samples=(job.samples,))
+        return CheckJob(
+            cell=cell,
+            samples=job.samples,
+            snapshots=job.snapshots,
+            evidence=task if cell in self.cells("figure3") else None,
+            points=self.budget.evidence_points,
+            scale=self.scale,
+            reference_seeds=self.budget.reference_seeds,
+        )
 
     def gradient_job(self, cell: Cell) -> GradientJob:
         """Gradients along the run of a cell's first seed, from its initial weights to its end."""
@@ -122,9 +137,9 @@ def parse(raw: dict[str, Any]) -> Config:
         raise UserError("config.yaml is refused:\n" + "\n".join(problems)) from None
 
 
-def read(path: Path) -> Config:
-    """Read and check a configuration file.
+def read(path: Path, **instead: Any) -> Config:
+    """Read and check a configuration file; `instead`: sections in place of the file's.
 
     Raises UserError when it is no YAML mapping, gives a key twice, or is refused by `parse`.
     """
-    return parse(strict_yaml.load(path))
+    return parse(strict_yaml.load(path) | instead)

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, get_args
 
 from aevb import provenance
-from aevb.experiments import CERTIFIED, EVIDENCE, Dataset, GradientJob
+from aevb.experiments import CERTIFIED, CHECKED_SEEDS, EVIDENCE, Dataset, GradientJob
 from aevb.protocol import TRAIN_SIZES, Figure, GridConfig, Study
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ def check(config: "Config") -> None:
     _require(
         config.scale in config.scales, f"scale: '{config.scale}' is not one of {', '.join(config.scales)}"
     )
-    most = max(max(scale.seeds, scale.comparison_seeds) for scale in config.scales.values())
+    used = [(scale.seeds, scale.comparison_seeds, scale.reference_seeds) for scale in config.scales.values()]
+    most = max(CHECKED_SEEDS, *map(max, used))
     _require(config.step_size.seed >= most, f"step_size.seed: runs use seeds 0..{most - 1}; take another")
     _check_estimators(config)
     _check_evidence(config)

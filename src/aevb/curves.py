@@ -118,3 +118,9 @@ def over_seeds(curves: pd.DataFrame) -> pd.DataFrame:
     half = np.where(n > 1, half_width(points["spread"], n), points["error"])
     points = points.assign(low=points["nats"] - half, high=points["nats"] + half)
     return points[[*CURVE, "samples", "nats", "low", "high", "n_seeds", "n_diverged"]].reset_index(drop=True)
+
+
+def interpolate(curve: pd.DataFrame, samples: float | np.ndarray) -> np.ndarray:
+    """Nats of a digitised `curve` (columns samples, nats) at `samples`, linear in log samples between its points."""
+    curve = curve.sort_values("samples")
+    return np.asarray(np.interp(np.log(samples), np.log(curve["samples"]), curve["nats"]))

@@ -23,6 +23,8 @@ EVIDENCE: dict[str, tuple[str, str, float]] = {
 CERTIFIED, AS_PUBLISHED = "appendix_d_robust", "appendix_d_paper"
 
 Dataset = Literal["mnist", "frey", "digits"]
+STAGES = (3, 6, 12)  # seeds, so far, that the gate looks at; the same that a run has: 0, 1, ...
+CHECKED_SEEDS = STAGES[-1]
 LABELLED = frozenset({"mnist", "digits"})  # datasets whose images have labels: the Frey faces have none
 Positive = Annotated[int, Field(gt=0, strict=True)]
 
@@ -98,6 +100,19 @@ class EvidenceJob(Strict):
     seeds: tuple[int, ...]
     points: Positive
     tasks: tuple[EvidenceTask, ...]
+
+
+class CheckJob(Strict):
+    """A cell for the gate, which decides itself how many seeds it takes; `evidence` on the first test points."""
+
+    cell: Cell
+    samples: Positive
+    snapshots: tuple[int, ...]
+    evidence: EvidenceTask | None
+    points: Positive
+    scale: str
+    reference_seeds: Positive  # of a reference
+    n_tests: Positive = 1  # in the family that the cell is judged among
 
 
 class CertificationJob(Strict):

@@ -48,6 +48,7 @@ class Plan(Strict):
     figures: dict[Figure, dict[Dataset, GridConfig]]
     full_vb: dict[Dataset, GridConfig]
     comparison: ComparisonConfig
+    reason: str  # for moving a reference
     scales: dict[str, ScaleConfig]
 
     @field_validator("datasets", mode="before")

@@ -147,6 +147,7 @@ class GridConfig(Strict):
 class ScaleConfig(Strict):
     seeds: Positive
     comparison_seeds: Positive
+    reference_seeds: Annotated[int, Field(ge=3, strict=True)]
     samples: dict[Figure | Study, Budget | dict[Dataset, Budget]]
     evidence_points: Positive
     evidence_every: Positive

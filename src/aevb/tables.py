@@ -12,7 +12,7 @@ import pandas as pd
 from pandas.api.types import is_float_dtype
 
 from aevb import UserError
-from aevb.curves import CURVE, figure2_curves, figure3_curves, method_name, over_seeds
+from aevb.curves import CURVE, figure2_curves, figure3_curves, interpolate, method_name, over_seeds
 from aevb.experiments import CERTIFIED, Cell
 from aevb.intervals import half_width
 
@@ -144,12 +144,6 @@ def _representation_columns() -> list[str]:
         columns += [f"{name}_std_error"] if name in OVER_POINTS else []
         columns += [HELD_AGAINST[name], f"{HELD_AGAINST[name]}_std_error"] if name in HELD_AGAINST else []
     return columns
-
-
-def interpolate(curve: pd.DataFrame, samples: np.ndarray) -> np.ndarray:
-    """Nats of a digitised `curve` (columns samples, nats) at `samples`, linear in log samples between its points."""
-    curve = curve.sort_values("samples")
-    return np.interp(np.log(samples), np.log(curve["samples"]), curve["nats"])
 
 
 def markdown_table(comparison: pd.DataFrame) -> str:

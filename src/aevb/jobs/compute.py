@@ -65,12 +65,8 @@ def train(
     job: Job, points: Path, step_sizes: Path, store_root: Path, output: Path, device: str, threads: int
 ) -> None:
     """Train a cell's seeds and write seed{S}/curve.csv, weights.safetensors and cell.json below `output`."""
-    where = choose_device(device, threads)
-    trainer = Trainer(job.cell, data.load(points), where, store_root)
-    chosen = pd.read_csv(step_sizes).query("chosen")["step_size"].item()
-    members = [Member(seed, chosen) for seed in job.seeds]
-    progress = Progress(job.cell.path, job.samples)
-    for run in trainer.train(members, job.samples, job.snapshots, progress):
+    trainer, runs = trained(job, points, step_sizes, store_root, choose_device(device, threads))
+    for run in runs:
         folder = output / f"seed{run.member.seed}"
         weights = kept_weights(run.store, job.samples)
         rows = [row for row in run.trace.rows if row["samples"] <= weights.meta["samples"]]
@@ -78,6 +74,17 @@ def train(
         write_table(folder / "curve.csv", curve)
         store.export_weights(folder / "weights.safetensors", weights)
         write_text(folder / "cell.json", json.dumps(_provenance(trainer, run, weights.meta), indent=1))
+
+
+def trained(
+    job: Job, points: Path, step_sizes: Path, store_root: Path, device: torch.device
+) -> tuple[Trainer, list[Run]]:
+    """A cell's seeds, trained as one stack with the step size that the search has chosen."""
+    trainer = Trainer(job.cell, data.load(points), device, store_root)
+    chosen = pd.read_csv(step_sizes).query("chosen")["step_size"].item()
+    members = [Member(seed, chosen) for seed in job.seeds]
+    progress = Progress(job.cell.path, job.samples)
+    return trainer, trainer.train(members, job.samples, job.snapshots, progress)
 
 
 def _provenance(trainer: Trainer, run: Run, meta: dict[str, Any]) -> dict[str, Any]:

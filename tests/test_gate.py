@@ -1,0 +1,113 @@
+"""gate.py: what a row of regression.csv says of a run, and when there is nothing to test."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aevb import gate
+from aevb.references import Number
+from test_references import CELL, TASK, batch, seed
+
+BOUND = Number(CELL.path, "bound", "test", 20_000, "smoke")
+LIKELIHOOD = Number(CELL.path, "log_likelihood", "test", 30_000, "smoke")
+NOISE = np.random.default_rng(0).normal(size=33)
+KNOWN = batch([seed(n, NOISE[n]) for n in range(21)])
+
+
+def run(n=3, shift=0.0, first=21, **changes):
+    """Seeds whose noise is that of `first`, first + 1, ...: from 21 on it is fresh."""
+    return [batch([seed(k, NOISE[first + k] + shift) for k in range(n)], **changes)]
+
+
+def row(batches, test=BOUND, known=KNOWN, n_tests=3):
+    return gate.row(test, batches, known, n_tests)
+
+
+def test_a_row_holds_the_means_of_both_and_their_difference():
+    found = row(run())
+    mine, theirs = -29 + NOISE[21:24], -29 + NOISE[:21]
+    assert found["value"] == pytest.approx(mine.mean())
+    assert found["reference_value"] == pytest.approx(theirs.mean())
+    assert found["reference_sd"] == pytest.approx(theirs.std(ddof=1))
+    assert found["difference"] == pytest.approx(mine.mean() - theirs.mean())
+    assert found["ci_low"] < found["difference"] < found["ci_high"]
+    assert (found["n_seeds"], found["n_reference"], found["samples"]) == (3, 21, 20_000)
+    assert set(found) == set(gate.COLUMNS)
+
+
+def test_the_same_experiment_passes_and_a_worse_one_fails():
+    assert row(run())["verdict"] == "pass"
+    worse = row(run(6, shift=-6))
+    assert (worse["verdict"], worse["n_diverged"]) == ("fail", 0)
+    assert row(run(6, shift=6))["verdict"] == "stale"
+    assert row(run(6, shift=-6), LIKELIHOOD)["verdict"] == "fail"
+
+
+def test_equal_seeds_with_equal_numbers_are_seen():
+    assert row(run(first=0))["largest_paired_difference"] == 0
+    assert row(run(first=0, shift=0.25))["largest_paired_difference"] == pytest.approx(0.25)
+    assert row(run(first=1))["largest_paired_difference"] > 0
+
+
+def test_a_diverged_seed_fails_by_itself_and_is_never_averaged():
+    found = row([batch([seed(0), seed(1, diverged=True), seed(2)])])
+    assert (found["verdict"], found["n_diverged"]) == ("fail", 1)
+    assert "1 of 3" in found["reason"]
+    assert math.isnan(found["value"])
+    assert math.isnan(found["p_drop"])
+
+
+def test_an_estimate_that_is_not_finite_fails():
+    found = row([batch([seed(0), seed(1, log_likelihood=None), seed(2)])], LIKELIHOOD)
+    assert (found["verdict"], found["reason"]) == ("fail", "no finite value: 1 of 3 seeds")
+
+
+def test_other_data_fail_and_another_configuration_is_stale():
+    assert (found := row(run(data="other")))["verdict"] == "fail"
+    assert "data" in found["reason"]
+    other = CELL.model_copy(update={"batch_size": 50, "settings": {"n_samples": 2}})
+    found = row(run(cell=other))
+    assert found["verdict"] == "stale"
+    assert "batch_size is 50 and was 100" in found["reason"]
+    assert "settings" in found["reason"]
+
+
+def test_where_a_readers_file_lies_does_not_matter():
+    moved = CELL.model_copy(update={"source": "/elsewhere/mine.py"})
+    assert row(run(cell=moved))["verdict"] == "pass"
+
+
+def test_another_estimate_of_log_likelihood_is_stale_and_its_bounds_are_not():
+    other = TASK.model_copy(update={"settings": {"draws": 80}})
+    assert row(run(evidence=other), LIKELIHOOD)["verdict"] == "stale"
+    assert row(run(evidence=other), BOUND)["verdict"] == "pass"
+
+
+def test_a_row_in_words_names_cell_and_number():
+    said = gate.in_words(pd.Series(row(run(6, shift=-6))))
+    assert said.startswith(f"fail: {CELL.path}, test bound at 20,000: dropped by more than")
+    diverged = gate.in_words(pd.Series(row([batch([seed(0, diverged=True), seed(1), seed(2)])])))
+    assert diverged.endswith("diverged: 1 of 3 seeds")
+
+
+def test_the_papers_value_stands_beside_the_test_curve_inside_its_range():
+    rows = pd.DataFrame([row(run()), row(run(), LIKELIHOOD), row(run(), BOUND._replace(split="train"))])
+    curve = {
+        "figure": 2,
+        "dataset": "digits",
+        "method": "aevb",
+        "n_latent": 2,
+        "n_train": 200,
+        "split": "test",
+    }
+    paper = pd.DataFrame(
+        [curve | {"samples": samples, "nats": samples / 1000} for samples in (10_000, 40_000)]
+    )
+    beside = gate.beside_paper(rows, paper, [CELL], [])
+    assert beside["paper"].tolist() == pytest.approx([25.0, math.nan, math.nan], nan_ok=True)
+    assert beside["above_paper"][0] == pytest.approx(rows["value"][0] - 25.0)
+    assert gate.beside_paper(rows, paper, [], [])["paper"].isna().all()
+    late = paper.assign(samples=paper["samples"] * 10)
+    assert gate.beside_paper(rows, late, [CELL], [])["paper"].isna().all()

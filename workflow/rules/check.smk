@@ -1,0 +1,211 @@
+# `snakemake check`: the paper's cells beside results/reference, and `snakemake bless`, which moves that.
+# See docs/regression.md. Runs lie apart from the figures', with which they share the store.
+from functools import cache
+
+from aevb import references
+from aevb.provenance import commit
+
+BLESSED = ROOT / "results/reference"
+REASON = EXPERIMENTS.reason.strip()
+
+
+def accepted(wildcards):
+    """The references that this run can be held against."""
+    try:
+        return list(
+            map(
+                str, references.files(BLESSED, EXPERIMENTS.datasets, EXPERIMENTS.scales)
+            )
+        )
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+
+@cache
+def gated():
+    """What is checked: the cells that some reference has, by path, among how many tests."""
+    try:
+        known = [references.read(Path(file)) for file in accepted(None)]
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+    jobs = {cell.path: EXPERIMENTS.check_job(cell) for cell in PAPER_CELLS}
+    tests = {
+        path: references.tested(
+            known, path, job.samples, job.evidence is not None, job.scale
+        )[1]
+        for path, job in jobs.items()
+    }
+    for path in (path for path, found in tests.items() if not found):
+        logger.warning(f"{path} is not checked: no reference has it (snakemake bless)")
+    n_tests = max(1, sum(map(len, tests.values())))
+    return {
+        path: job.model_copy(update={"n_tests": n_tests})
+        for path, job in jobs.items()
+        if tests[path]
+    }
+
+
+def checking_code(wildcards):
+    return sorted(
+        {*training_code(wildcards), *sources("regression", "gate", *EVIDENCE_CODE)}
+    )
+
+
+def judged(file):
+    return lambda wildcards: [f"results/check/{path}/{file}" for path in gated()]
+
+
+def with_reason(files):
+    """What a new reference is made from, once there is a reason, and a commit to name."""
+    return lambda wildcards: _checked(files)
+
+
+def _checked(files):
+    if not REASON:
+        raise WorkflowError(
+            'A reference moves for a reason: snakemake bless --config reason="why it moves"'
+        )
+    try:
+        commit(ROOT)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+    return files
+
+
+rule check:
+    input:
+        "results/tables/html/regression.html",
+        "results/tables/html/claims.html",
+        regression="results/tables/regression.csv",
+        claims="results/tables/claims.csv",
+    localrule: True
+    shell:
+        "python -m aevb verdict --regression-table {input.regression} --claims-table {input.claims}"
+
+
+rule check_cell:
+    input:
+        promises_of,
+        points="results/data/{dataset}.npz",
+        step_sizes=step_size_of,
+        references=accepted,
+        code=checking_code,
+    output:
+        seeds="results/check/{dataset}/{estimator}/{sizes}/seeds.json",
+        rows="results/check/{dataset}/{estimator}/{sizes}/rows.csv",
+    log:
+        "results/logs/check/{dataset}-{estimator}-{sizes}.log",
+    benchmark:
+        "results/benchmarks/check/{dataset}-{estimator}-{sizes}.tsv"
+    threads: 1
+    resources:
+        gpu=GPU,
+        mem_mb=2000,
+        runtime=1440,
+    params:
+        job=lambda wildcards: canonical(gated()[path_of(wildcards)]),
+        device=EXPERIMENTS.device,
+        store=STORE,
+    shell:
+        "python -m aevb check --job {params.job:q} --known {input.references:q} --points {input.points}"
+        " --step-sizes {input.step_sizes} --store-root {params.store} --seeds {output.seeds} --output {output.rows}"
+        " --device {params.device} --threads {threads} 2> {log}"
+
+
+rule measure:
+    input:
+        promises_of,
+        points="results/data/{dataset}.npz",
+        step_sizes=step_size_of,
+        code=checking_code,
+    output:
+        "results/check/{dataset}/{estimator}/{sizes}/reference.json",
+    log:
+        "results/logs/check/measure-{dataset}-{estimator}-{sizes}.log",
+    benchmark:
+        "results/benchmarks/check/measure-{dataset}-{estimator}-{sizes}.tsv"
+    threads: 1
+    resources:
+        gpu=GPU,
+        mem_mb=2000,
+        runtime=1440,
+    params:
+        job=lambda wildcards: canonical(EXPERIMENTS.check_job(cell_of(wildcards))),
+        device=EXPERIMENTS.device,
+        store=STORE,
+    shell:
+        "python -m aevb measure --job {params.job:q} --points {input.points} --step-sizes {input.step_sizes}"
+        " --store-root {params.store} --output {output} --device {params.device} --threads {threads} 2> {log}"
+
+
+rule regression:
+    input:
+        seeds=judged("seeds.json"),
+        rows=judged("rows.csv"),
+        paper=PAPER,
+        code=sources("gate", "claims"),
+    output:
+        regression="results/tables/regression.csv",
+        claims="results/tables/claims.csv",
+    log:
+        "results/logs/tables/regression.log",
+    localrule: True
+    params:
+        figure2=as_json(EXPERIMENTS.cells("figure2")),
+        figure3=as_json(EXPERIMENTS.cells("figure3")),
+    shell:
+        "python -m aevb regression-tables --judged {input.rows} --seeds {input.seeds} --paper {input.paper:q}"
+        " --figure2 {params.figure2:q} --figure3 {params.figure3:q} --output {output.regression}"
+        " --claimed {output.claims} 2> {log}"
+
+
+use rule html as regression_pages with:
+    input:
+        tables=["results/tables/regression.csv", "results/tables/claims.csv"],
+        code=sources("tables"),
+    output:
+        [page("regression"), page("claims")],
+    log:
+        "results/logs/tables/regression_pages.log",
+
+
+rule bless:
+    input:
+        with_reason(
+            [f"results/check/{cell.path}/reference.json" for cell in PAPER_CELLS]
+        ),
+    localrule: True
+    params:
+        scale=EXPERIMENTS.scale,
+        reason=REASON,
+        command=f"snakemake bless --config scale={EXPERIMENTS.scale} datasets={','.join(EXPERIMENTS.datasets)}",
+        root=str(ROOT),
+    shell:
+        "python -m aevb bless --runs {input} --scale {params.scale} --reason {params.reason:q}"
+        " --command {params.command:q} --root {params.root:q}"
+
+
+rule bless_golden:
+    input:
+        with_reason(["results/data/digits.npz"]),
+    localrule: True
+    params:
+        reason=REASON,
+        command="snakemake bless_golden",
+        root=str(ROOT),
+    shell:
+        "python -m aevb bless-golden --points {input} --reason {params.reason:q} --command {params.command:q}"
+        " --root {params.root:q}"
+
+
+rule nights:
+    input:
+        code=sources("nights"),
+    output:
+        "results/tables/gate_nights.csv",
+    log:
+        "results/logs/tables/gate_nights.log",
+    params:
+        nights=10_000,
+    shell:
+        "python -m aevb gate-nights --nights {params.nights} --output {output} 2> {log}"
