@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: env reproduce test demo lint benchmark
+.PHONY: env reproduce test demo golden gate lint benchmark
 
 env: $(VENV)/.installed
 
@@ -35,6 +35,13 @@ benchmark: $(VENV)/.benchmarked
 
 test: $(VENV)/.tested
 	pytest
+
+golden: $(VENV)/.tested
+	pytest tests/test_golden.py
+
+gate: env
+	mkdir -p demo
+	snakemake --snakefile Snakefile --directory demo --cores all check --config scale=smoke datasets=digits
 
 lint: $(VENV)/.tested
 	ruff check .

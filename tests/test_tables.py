@@ -265,6 +265,7 @@ def test_a_method_without_an_encoder_has_no_bound_and_no_gap():
 
 def test_an_error_far_below_the_margin_can_be_read_off_its_page():
     row = {"n_latent": 3.0, "bias": -0.0004, "ci_low": -0.002, "ci_high": 0.0012, "verdict": "accurate"}
+    row["refusal"] = "3 of 100 points: split R-hat above 1.1"
     page = tables.to_html(pd.DataFrame([row, row | {"bias": -2.5}]), "Certification", "")
     assert "0.0004" in page
     assert ">3<" in page

@@ -23,6 +23,7 @@ from aevb.training import Member, Trainer
 
 SAMPLES = 20_000  # 200 steps of 100
 FULL_BATCH_SAMPLES = 200_000  # of Monte Carlo EM, whose steps take thousands
+SEEDS = (0, 1)
 STEP_SIZE = 0.1
 TOLERANCE = 1e-8  # relative
 
@@ -46,20 +47,26 @@ def cells(config: Config) -> dict[str, Cell]:
 
 
 def trace(cell: Cell, split: Split) -> Trace:
-    """Bounds at the report points, and at the end the norm of each array of weights."""
+    """Of two seeds side by side: bounds at the report points, and at the end the norm of each array of weights."""
     with double(), tempfile.TemporaryDirectory() as store:
         trainer = Trainer(cell, split, torch.device("cpu"), Path(store))
         full_batch = trainer.estimator([STEP_SIZE]).full_batch
-        [run] = trainer.train([Member(0, STEP_SIZE)], FULL_BATCH_SAMPLES if full_batch else SAMPLES)
-    bounds = {f"{row['split']} bound at {row['samples']:,}": row["bound"] for row in run.trace.rows}
-    norms = {f"norm of {name}": value.norm().item() for name, value in trees.leaves(run.state.params).items()}
-    return bounds | norms
+        members = [Member(seed, STEP_SIZE) for seed in SEEDS]
+        runs = trainer.train(members, FULL_BATCH_SAMPLES if full_batch else SAMPLES)
+    found = {}
+    for run in runs:
+        seed = f"seed {run.member.seed}"
+        for row in run.trace.rows:
+            found[f"{seed}, {row['split']} bound at {row['samples']:,}"] = row["bound"]
+        for name, value in trees.leaves(run.state.params).items():
+            found[f"{seed}, norm of {name}"] = value.norm().item()
+    return found
 
 
 def moved(found: Trace, accepted: Trace) -> list[str]:
     """What differs, a line each."""
-    lines = [f"{name}: new" for name in found.keys() - accepted.keys()]
-    lines += [f"{name}: gone" for name in accepted.keys() - found.keys()]
+    lines = [f"{name}: new" for name in sorted(found.keys() - accepted.keys())]
+    lines += [f"{name}: gone" for name in sorted(accepted.keys() - found.keys())]
     lines += [
         f"{name}: {accepted[name]!r} -> {found[name]!r}"
         for name in accepted

@@ -184,3 +184,17 @@ def _row(
         "doubtful": night.doubtful[:, about].any(1).mean(),
         "seeds": night.n_seeds[:, about].mean(),
     }
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """The first family's rows as docs/regression.md shows them."""
+    first = frame[frame["tests"] == frame["tests"].iloc[0]]
+    lines = ["| case | noise | false alarm | named | doubt | seeds |", "|---|---|--:|--:|--:|--:|"]
+    for _, row in first.iterrows():
+        shares = [_share(row[name]) for name in ("false_alarm", "named", "doubtful")]
+        lines.append(f"| {row['case']} | {row['noise']} | {' | '.join(shares)} | {row['seeds']:.1f} |")
+    return "\n".join(lines)
+
+
+def _share(value: float) -> str:
+    return "" if np.isnan(value) else f"{100 * value:.2f} %"

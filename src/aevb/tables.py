@@ -49,11 +49,11 @@ YARDSTICKS = [
     *[*YARDSTICK, *HELD_AGAINST.values()],
     *(f"{name}_std_error" for name in HELD_AGAINST.values()),
 ]
-SENTENCES = {"refusal", "verdict"}  # shown wide enough to be read
+SENTENCE = 18  # characters from which a column of words is shown wide enough to be read
 COUNTS = {"samples", "n_hidden", "n_latent", "n_train", "n_points"}  # shown with thousands separators
 SPREAD = {  # shown with three digits each, since they span many powers of ten
     *("squared_norm", "variance", "relative_variance", "snr", "snr_low", "snr_high", "data_variance"),
-    *("p_value", "p_adjusted"),
+    *("p_value", "p_adjusted", "p_drop", "p_rise", "p_broken"),
     *("squared_norm_error", "variance_error", "relative_variance_error", "data_variance_error"),
 }
 MIXED = {"value", "baseline_value"}  # of comparison: nats in one row and samples in another, five digits
@@ -241,10 +241,11 @@ def to_html(frame: pd.DataFrame, title: str, note: str) -> str:
             table = table.fmt_number(name, n_sigfig=5)
         elif is_float_dtype(frame[name]):
             table = _with_digits(table, name, frame[name].abs().max())
-    sentences = [name for name in frame.columns if name in SENTENCES]
-    if sentences:
-        wide = great_tables.style.css("min-width: 24em")
-        table = table.tab_style(wide, great_tables.loc.body(columns=sentences))
+    for name in frame.select_dtypes(["object", "str"]).columns:
+        longest = int(frame[name].dropna().astype(str).str.len().max()) if frame[name].notna().any() else 0
+        if longest > SENTENCE:
+            wide = great_tables.style.css(f"min-width: {min(24, longest // 2 + 2)}em; text-align: left")
+            table = table.tab_style(wide, great_tables.loc.body(columns=[name]))
     return table.sub_missing(missing_text="–").as_raw_html(make_page=True)
 
 

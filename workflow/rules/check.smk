@@ -36,7 +36,9 @@ def gated():
         for path, job in jobs.items()
     }
     for path in (path for path, found in tests.items() if not found):
-        logger.warning(f"{path} is not checked: no reference has it (snakemake bless)")
+        logger.warning(
+            f"{path} is not checked: no reference has a number of it where it ends or before (snakemake bless)"
+        )
     n_tests = max(1, sum(map(len, tests.values())))
     return {
         path: job.model_copy(update={"n_tests": n_tests})
@@ -198,7 +200,7 @@ rule bless_golden:
         " --root {params.root:q}"
 
 
-rule nights:
+rule gate_nights:
     input:
         code=sources("nights"),
     output:
@@ -209,3 +211,15 @@ rule nights:
         nights=10_000,
     shell:
         "python -m aevb gate-nights --nights {params.nights} --output {output} 2> {log}"
+
+
+rule regression_page:
+    input:
+        nights=str(BLESSED / "gate_nights.csv"),
+        mutations=str(BLESSED / "mutations_smoke.csv"),
+    localrule: True
+    params:
+        page=str(ROOT / "docs/regression.md"),
+    shell:
+        "python -m aevb regression-page --nights-table {input.nights:q} --mutations {input.mutations:q}"
+        " --page {params.page:q}"

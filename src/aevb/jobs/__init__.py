@@ -20,7 +20,7 @@ MODULES = {
     "gradients": ("gradients",),
     "collect": ("run_tables", "concatenate", "paper_comparison", "bound_and_likelihood", "html", "readme"),
     "compare": ("conform", "compare", "full_vb"),
-    "check": ("measure", "check", "regression_tables", "verdict", "gate_nights"),
+    "check": ("measure", "check", "regression_tables", "verdict", "gate_nights", "regression_page"),
     "bless": ("bless", "bless_golden"),
     "draw": (
         *("figure2", "figure3", "figure4", "figure5"),

@@ -17,6 +17,7 @@ from aevb.jobs.compute import choose_device, kept_weights, trained, versions
 from aevb.jobs.evidence import estimator
 from aevb.references import SPLITS, Batch, Seed
 from aevb.streams import stream
+from aevb.tables import insert_between_markers
 from aevb.training import Run, Trainer
 
 DECIMALS = 4  # of a nat, in references and in what is held against them
@@ -173,6 +174,23 @@ def gate_nights(nights: int, output: Path) -> None:
     """How often the gate is wrong: families of as many tests as the smoke and the laptop scale have, or nearly."""
     families = ((36, 21), (52, 12))  # tests, seeds of the reference
     write_table(output, simulation.table(nights, families))
+
+
+def regression_page(nights_table: Path, mutations: Path, page: Path) -> None:
+    """Put the tables of the gate's errors and of the bugs it notices into docs/regression.md."""
+    text = page.read_text(encoding="utf-8")
+    text = insert_between_markers(text, "gate-nights", simulation.markdown(pd.read_csv(nights_table)))
+    write_text(
+        page, insert_between_markers(text, "mutations", _bugs(pd.read_csv(mutations, keep_default_na=False)))
+    )
+
+
+def _bugs(mutations: pd.DataFrame) -> str:
+    lines = ["| bug | file | golden | gate | fail | stale | doubt |", "|---|---|--:|---|--:|--:|--:|"]
+    for row in mutations.astype(str).to_dict("records"):
+        columns = ("bug", "file", "golden", "gate", "fail", "stale", "inconclusive")
+        lines.append(f"| {' | '.join(row[name] for name in columns)} |")
+    return "\n".join(lines)
 
 
 def verdict(regression_table: Path, claims_table: Path) -> None:
