@@ -27,7 +27,7 @@ COPIED = [
     "tests",
     "results/reference",
 ]
-COLUMNS = ["bug", "file", "golden", "gate", "fail", "stale", "inconclusive", "claims", "cells"]
+COLUMNS = ["bug", "file", "golden", "gate", "fail", "stale", "inconclusive", "cells"]
 
 
 class Mutation(NamedTuple):
@@ -144,7 +144,7 @@ def gate_said(source: Path, folder: Path) -> dict[str, str | int]:
         }
     )
     closed = "The gate is closed" in said
-    return {"gate": "closed" if closed else "open", **count, "claims": "", "cells": "; ".join(named)}
+    return {"gate": "closed" if closed else "open", **count, "cells": "; ".join(named)}
 
 
 def main(folder: Path) -> None:

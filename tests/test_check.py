@@ -131,6 +131,15 @@ def test_a_reference_moves_with_before_and_after(clone, capsys):
     known(clone).write_text(before)
 
 
+def test_a_broken_reference_gives_way_and_that_is_said(clone, capsys):
+    before = known(clone).read_text()
+    known(clone).write_text(before.replace('"reason"', '"cause"'))
+    bless.bless([clone / "measured.json"], "smoke", "again", "snakemake bless", clone)
+    assert "cannot be read" in capsys.readouterr().out
+    assert references.read(known(clone)).certificate.reason == "again"
+    known(clone).write_text(before)
+
+
 def test_no_reference_moves_without_a_reason_or_from_a_changed_tree(clone):
     before = known(clone).read_text()
     for reason in ("", "  "):
@@ -160,6 +169,7 @@ def refuses(clone, tmp_path, change, match):
 def test_a_diverged_seed_no_estimate_or_too_few_seeds_make_no_reference(clone, tmp_path):
     refuses(clone, tmp_path, lambda batches: batches[1]["seeds"][0].update(diverged=True), r"\[3\] diverged")
     refuses(clone, tmp_path, lambda batches: batches[0]["seeds"][2].update(log_likelihood=None), r"\[2\]")
+    refuses(clone, tmp_path, lambda batches: batches[0].update(numerics="other"), "other code")
     refuses(clone, tmp_path, lambda batches: batches.__delitem__(slice(1, None)), "reference_seeds")
 
 

@@ -1,11 +1,12 @@
 """`snakemake check` and `snakemake bless` as their users meet them: what they plan, and what they refuse."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from test_workflow import (  # noqa: F401  source is a fixture
+from test_workflow import (
     SMOKE_DIGITS,
     copy_of_the_source,
     edited,
@@ -14,7 +15,6 @@ from test_workflow import (  # noqa: F401  source is a fixture
     rules,
     searches,
     snakemake,
-    source,
     with_value,
 )
 
@@ -36,7 +36,7 @@ def refused(clone, target, *config):
     return said.stdout
 
 
-def test_a_check_trains_every_cell_of_the_figures_once_and_apart_from_them(source, tmp_path):  # noqa: F811
+def test_a_check_trains_every_cell_of_the_figures_once_and_apart_from_them(source, tmp_path):
     jobs = planned(source, tmp_path, "check")
     cells = grid(["digits"])
     assert rules(jobs) == {
@@ -49,7 +49,7 @@ def test_a_check_trains_every_cell_of_the_figures_once_and_apart_from_them(sourc
     }
 
 
-def test_a_new_reference_takes_every_cell(source, tmp_path):  # noqa: F811
+def test_a_new_reference_takes_every_cell(source, tmp_path):
     """The plan is refused in a folder that is no clone; what measures is planned by its files."""
     cells = grid(["digits"])
     files = [
@@ -90,15 +90,32 @@ def test_an_edited_or_older_or_broken_reference_is_named(clone, old, new, says):
     assert str(path) in said
 
 
-def test_a_cell_without_a_reference_is_said_and_left_out(clone):
+def test_a_cell_without_a_reference_is_not_trained_and_closes_the_gate(clone):
     with edited(clone[0] / "config.yaml", with_value("figures.figure2.digits.n_latent", [2, 4])):
         said = snakemake(*clone, "--dry-run", "check", config=SMOKE_DIGITS).stdout
-    assert "digits/aevb/h100-z4-n1500 is not checked: no reference has a number" in said
-    assert "digits/aevb/h100-z2-n1500 is not checked" not in said
+    assert '"digits/aevb/h100-z4-n1500": ["stale", "no reference has this cell' in said
+    assert "results/check/digits/aevb/h100-z4-n1500" not in said
+    assert (
+        '"digits/aevb/h100-z5-n1500": ["stale", "the reference has this cell' not in said
+    )  # Figure 5 has it
+
+
+def test_nothing_but_the_committed_configuration_is_blessed(clone):
+    source, work = clone
+    for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "all"]):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", "-C", str(source), *identity, *arguments], check=True, capture_output=True)
+    said = snakemake(source, work, "bless", "--dry-run", config=[*SMOKE_DIGITS, "reason=why"])
+    assert said.returncode == 0, said.stdout
+    assert "as it is committed" in refused(
+        clone, "bless", "reason=why", "training={batch_size: 50, train_points: 1000}"
+    )
 
 
 def test_a_run_of_another_scale_is_judged_where_both_have_been(clone):
     """Without a reference of its own, a longer run is held against the shorter one's end."""
+    for longer in (clone[0] / "results/reference").glob("digits_[!s]*.json"):
+        longer.unlink()
     jobs = planned(*clone, "check", config=("scale=laptop", "datasets=digits"))
     with_bound = [
         cell for cell in grid(["digits"]) if cell[1] != "mcem"

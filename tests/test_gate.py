@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aevb import gate
+from aevb import UserError, gate, tables
+from aevb.experiments import CheckJob
 from aevb.references import Number
-from test_references import CELL, TASK, batch, seed
+from test_references import CELL, TASK, batch, reference, seed
 
 BOUND = Number(CELL.path, "bound", "test", 20_000, "smoke")
 LIKELIHOOD = Number(CELL.path, "log_likelihood", "test", 30_000, "smoke")
@@ -85,6 +86,60 @@ def test_another_estimate_of_log_likelihood_is_stale_and_its_bounds_are_not():
     assert row(run(evidence=other), BOUND)["verdict"] == "pass"
 
 
+def test_the_step_sizes_of_both_are_shown():
+    found = row(run(step_size=0.01))
+    assert (found["step_size"], found["reference_step_size"]) == (0.01, 0.1)
+
+
+# ------------------------------------------------------------------------------------------------- the plan
+
+
+def job(n_latent=2, samples=30_000):
+    cell = CELL.model_copy(update={"n_latent": n_latent})
+    fields = {"snapshots": (), "evidence": TASK, "points": 10, "scale": "smoke", "reference_seeds": 21}
+    return CheckJob(cell=cell, samples=samples, **fields)
+
+
+def test_the_family_is_every_number_of_every_cell():
+    other = CELL.model_copy(update={"n_latent": 3})
+    known = reference(KNOWN, batch(KNOWN.seeds, other, evidence=None))
+    checked, unchecked = gate.plan([job(2), job(3)], [known], "smoke")
+    assert {path: mine.n_tests for path, mine in checked.items()} == {CELL.path: 5, other.path: 5}
+    assert unchecked == {}
+
+
+def test_what_has_no_reference_or_no_cell_is_stale_and_what_cannot_be_compared_a_doubt():
+    gone, without_bound = (CELL.model_copy(update={"n_latent": n}) for n in (4, 5))
+    mcem = [seed(n).model_copy(update={"curves": {}}) for n in range(21)]
+    known = reference(KNOWN, batch(KNOWN.seeds, gone), batch(mcem, without_bound))
+    checked, unchecked = gate.plan([job(2), job(3), job(5, samples=50_000)], [known], "smoke")
+    assert list(checked) == [CELL.path]
+    assert {path[-9:]: why[0] for path, why in unchecked.items()} == {
+        "h5-z3-n200"[-9:]: "stale",
+        "h5-z4-n200"[-9:]: "stale",
+        "h5-z5-n200"[-9:]: "inconclusive",
+    }
+    assert "config.yaml does not" in unchecked[gone.path][1]
+    rows = [gate.unchecked_row(path, *why) for path, why in unchecked.items()]
+    assert [found["n_latent"] for found in rows] == [3, 5, 4]
+    said = gate.in_words(pd.DataFrame(rows, columns=gate.COLUMNS).iloc[0])
+    assert said == "stale: digits/aevb/h5-z3-n200: no reference has this cell: snakemake bless"
+
+
+def test_a_reference_of_another_scale_need_not_have_every_cell():
+    known = reference(KNOWN, batch(KNOWN.seeds, CELL.model_copy(update={"n_latent": 4})), scale="laptop")
+    assert gate.plan([job(2)], [known], "smoke")[1] == {}
+
+
+def test_a_reference_against_which_nothing_could_fail_is_refused():
+    few = reference(batch(KNOWN.seeds[:3]))
+    with pytest.raises(UserError, match="3 seeds: none of 3 tests could ever fail"):
+        gate.plan([job(2)], [few], "smoke")
+
+
+# ------------------------------------------------------------------------------------------------- in words
+
+
 def test_a_row_in_words_names_cell_and_number():
     said = gate.in_words(pd.Series(row(run(6, shift=-6))))
     assert said.startswith(f"fail: {CELL.path}, test bound at 20,000: dropped by more than")
@@ -105,9 +160,9 @@ def test_the_papers_value_stands_beside_the_test_curve_inside_its_range():
     paper = pd.DataFrame(
         [curve | {"samples": samples, "nats": samples / 1000} for samples in (10_000, 40_000)]
     )
-    beside = gate.beside_paper(rows, paper, [CELL], [])
+    beside = tables.beside_paper(rows, paper, [CELL], [])
     assert beside["paper"].tolist() == pytest.approx([25.0, math.nan, math.nan], nan_ok=True)
     assert beside["above_paper"][0] == pytest.approx(rows["value"][0] - 25.0)
-    assert gate.beside_paper(rows, paper, [], [])["paper"].isna().all()
+    assert tables.beside_paper(rows, paper, [], [])["paper"].isna().all()
     late = paper.assign(samples=paper["samples"] * 10)
-    assert gate.beside_paper(rows, late, [CELL], [])["paper"].isna().all()
+    assert tables.beside_paper(rows, late, [CELL], [])["paper"].isna().all()

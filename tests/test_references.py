@@ -5,9 +5,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from aevb import UserError, golden, references
+from aevb import UserError, golden, provenance, references, regression
 from aevb.experiments import Cell, EvidenceTask
 from aevb.references import Batch, Certificate, Number, Reference, Seed
 
@@ -50,7 +51,7 @@ def batch(seeds, cell=CELL, evidence=TASK, **changes):
 def reference(*batches, scale="smoke"):
     certificate = Certificate(reason="first", command="bless", commit="0", date="today", checks=("all",))
     cells = {known.cell.path: known for known in batches}
-    return Reference(dataset="digits", scale=scale, certificate=certificate, cells=cells)
+    return Reference(dataset="digits", scale=scale, certificate=certificate, margins={}, cells=cells)
 
 
 @pytest.fixture
@@ -162,10 +163,15 @@ def test_the_committed_references_are_whole_and_say_where_they_come_from():
             assert (name, cell.cell.dataset) == (cell.cell.path, known.dataset)
             assert not any(seed.diverged for seed in cell.seeds)
             assert [seed.seed for seed in cell.seeds] == list(range(len(cell.seeds)))
+            ends = [dict(seed.curves["test"])[cell.end] for seed in cell.seeds if seed.curves]
+            margins = known.margins[name]
+            assert not ends or margins["test bound"] == pytest.approx(
+                regression.margin(np.array(ends)), abs=1e-4
+            )
     assert golden.read(ROOT / "results/reference/golden.json").certificate.reason
 
 
-NUMERICS = ("src/", "config.yaml", "requirements.lock")
+NUMERICS = provenance.COMMITTED
 
 
 def history():
@@ -191,7 +197,9 @@ def moves_both(files):
 
 
 def test_no_commit_moves_a_reference_and_the_numerics_together():
-    for commit, *files in history():
+    commits = history()
+    assert commits  # there are references, so some commit brought them
+    for commit, *files in commits:
         together = [file for file in files if file.startswith(NUMERICS)]
         assert not moves_both(files), f"{commit} moves a reference and {together}: make two commits of it"
 

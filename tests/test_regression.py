@@ -66,6 +66,15 @@ def test_many_tests_at_once_are_each_by_itself():
         assert together[place] == p_of_drop(values[place], reference[place], care[place])
 
 
+def test_each_stage_of_each_test_has_its_share():
+    assert regression.level(36) == pytest.approx(0.01 / (36 * 3))
+
+
+def test_a_drop_of_exactly_the_margin_is_none():
+    for base in np.round(np.random.default_rng(0).normal(-100, 10, 50), 4):
+        assert p_of_drop(np.full(3, np.round(base - 0.1, 4)), np.full(9, base), 0.1) > 0.4
+
+
 def test_the_margin_is_a_tenth_of_a_nat_or_a_quarter_of_the_spread():
     assert margin(np.array([1.0, 1.001, 0.999])) == 0.1
     assert margin(np.array([0.0, 10.0, 20.0])) == pytest.approx(2.5)
@@ -126,6 +135,18 @@ def test_false_alarms_are_at_most_one_and_a_half_times_nominal(noise):
         night = nights.simulate(noise, 2_000, 36, 21, gate=gate)
         rate = night.failed.any(1).mean()
         assert rate <= 1.5 * ALPHA, rate
+
+    check(nights.sequential)
+    rejects(check, nights.two_sd, shared_out_to_none)
+
+
+@pytest.mark.parametrize("noise", nights.NOISES.values(), ids=nights.NOISES)
+def test_on_the_margin_itself_the_alarms_are_those_that_an_estimated_margin_allows(noise):
+    """Every test sits where the null hypothesis ends: without the margin's own error it would be ALPHA at most."""
+
+    def check(gate):
+        night = nights.simulate(noise, 3_000, 36, 21, all_shifted=0.25, gate=gate)
+        assert night.failed.any(1).mean() <= 2 * ALPHA
 
     check(nights.sequential)
     rejects(check, nights.two_sd, shared_out_to_none)

@@ -1,9 +1,10 @@
 """What the paper says in words of its Figures 2 and 3, as orderings that a run either shows or does not.
 
-Differences are paired by seed. A claim `holds` where the 95 % t-interval of the mean difference lies above the line
-that the claim draws, is `broken` where a one-sided t-test, adjusted for the number of claims that are due, says that
-it lies below, and is `undecided` otherwise. A claim is due on the paper's own data and from as many training samples
-as it takes to show; before that it is stated for information.
+Differences are paired by seed. A claim `holds` where the 95 % t-interval of their mean lies above the line that the
+claim draws; where it lies below, the run speaks `against` it. Three seeds' t-intervals are for the eye. What closes
+the gate is a claim that is `broken`: by an exact one-sided test of sign flips, adjusted for the number of claims that
+are due, for which it takes about twelve seeds. A claim is due on the paper's own data and from as many training
+samples as it takes to show; before that it is stated for information.
 """
 
 import math
@@ -17,10 +18,11 @@ from scipy import stats
 from aevb.curves import dataset_name, method_name
 from aevb.experiments import Cell
 from aevb.gate import values
+from aevb.protocol import TRAIN_SIZES
 from aevb.references import BOUND, LIKELIHOOD, Batch, Number
 from aevb.regression import ALPHA, MARGIN_NATS, Values
 
-HOLDS, BROKEN, UNDECIDED = "holds", "broken", "undecided"
+HOLDS, AGAINST, BROKEN, UNDECIDED = "holds", "against", "broken", "undecided"
 COLUMNS = [
     *("claim", "dataset", "n_hidden", "n_train", "metric", "samples", "better", "worse", "due", "verdict"),
     *("n_seeds", "difference", "ci_low", "ci_high", "p_broken"),
@@ -84,8 +86,8 @@ def _more_latents(cells: Sequence[Cell]) -> list[Claim]:
     """ "Superfluous latent variables did not result in overfitting"."""
     found = []
     for cell in (cell for cell in cells if cell.estimator == "aevb"):
-        fewer = [other.n_latent for other in cells if other.n_latent < cell.n_latent]
-        other = _other(cells, cell, n_latent=max(fewer, default=None))
+        like = [n for n in range(cell.n_latent) if _other(cells, cell, n_latent=n) is not None]
+        other = _other(cells, cell, n_latent=max(like, default=None))
         if other is not None:
             found.append(Claim(LATENTS, cell, other, BOUND, -MARGIN_NATS))
     return found
@@ -94,9 +96,8 @@ def _more_latents(cells: Sequence[Cell]) -> list[Claim]:
 def _evidence_order(cells: Sequence[Cell]) -> list[Claim]:
     """Figure 3: MCEM is as good as AEVB on few data and far behind on all of them; wake-sleep is below."""
     found = []
-    sizes = sorted({(cell.dataset, cell.n_train) for cell in cells})
     for cell in (cell for cell in cells if cell.estimator == "aevb"):
-        small = min(size for dataset, size in sizes if dataset == cell.dataset) == cell.n_train
+        small = cell.n_train < TRAIN_SIZES[cell.dataset]
         mcem, wake_sleep = (_other(cells, cell, estimator=name) for name in ("mcem", "wake_sleep"))
         if mcem is not None and small:
             found.append(Claim(FEW, mcem, cell, LIKELIHOOD, -MARGIN_NATS))
@@ -122,8 +123,7 @@ def _row(claim: Claim, runs: dict[str, list[Batch]], samples: int, due: bool, n_
     if finite:
         test = stats.ttest_1samp(differences, claim.least)
         low, high = (float(end) for end in test.confidence_interval())
-        p = float(stats.ttest_1samp(differences, claim.least, alternative="less").pvalue)
-    broken = p <= ALPHA / max(n_due, 1)
+        p = _sign_flip(differences - claim.least)
     return {
         "claim": claim.name,
         **{name: getattr(claim.better, name) for name in ("dataset", "n_hidden", "n_train")},
@@ -132,13 +132,32 @@ def _row(claim: Claim, runs: dict[str, list[Batch]], samples: int, due: bool, n_
         "better": _named(claim.better),
         "worse": _named(claim.worse),
         "due": due,
-        "verdict": HOLDS if low > claim.least else BROKEN if broken else UNDECIDED,
+        "verdict": _verdict(low - claim.least, high - claim.least, p, n_due),
         "n_seeds": n,
         "difference": float(differences.mean()) if n else math.nan,
         "ci_low": low,
         "ci_high": high,
         "p_broken": p,
     }
+
+
+def _sign_flip(differences: Values) -> float:
+    """Exact one-sided p-value of a mean (n,) that low, among all patterns of signs."""
+    test = stats.permutation_test(
+        (differences,),
+        np.mean,
+        permutation_type="samples",
+        alternative="less",
+        n_resamples=2 ** len(differences),
+    )
+    return float(test.pvalue)
+
+
+def _verdict(low: float, high: float, p: float, n_due: int) -> str:
+    """low, high: of the difference, above the claim's line."""
+    if p <= ALPHA / max(n_due, 1):
+        return BROKEN
+    return HOLDS if low > 0 else AGAINST if high < 0 else UNDECIDED
 
 
 def _differences(claim: Claim, better: list[Batch], worse: list[Batch], samples: int) -> Values:

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from aevb.curves import interpolate
-from aevb.experiments import Cell
-from aevb.references import BOUND, LIKELIHOOD, Batch, Number, Seed
-from aevb.regression import FAIL, OPEN, STALE, Judgement, Values, judge, margin
+from aevb import UserError
+from aevb.experiments import Cell, CheckJob
+from aevb.references import LIKELIHOOD, Batch, Number, Reference, Seed, tested
+from aevb.regression import FAIL, INCONCLUSIVE, OPEN, STALE, Judgement, Values, fewest_seeds, judge, margin
 
 COLUMNS = [
     *(*Cell.IDENTITY, "metric", "split", "samples", "reference"),
@@ -26,7 +26,51 @@ COLUMNS = [
         "reference_sd",
     ),
     *("margin", "difference", "ci_low", "ci_high", "p_drop", "p_rise", "largest_paired_difference"),
+    *("step_size", "reference_step_size"),
 ]
+
+
+Plan = tuple[dict[str, CheckJob], dict[str, tuple[str, str]]]
+
+
+def plan(jobs: Sequence[CheckJob], references: Sequence[Reference], scale: str) -> Plan:
+    """What is checked, by the cell's path and with the number of tests; and what is not: (verdict, reason).
+
+    Raises UserError where the references have too few seeds for so many tests ever to fail.
+    """
+    found = {
+        job.cell.path: tested(references, job.cell.path, job.samples, job.evidence is not None, scale)
+        for job in jobs
+    }
+    unchecked = {path: _why_unchecked(known) for path, (known, numbers) in found.items() if not numbers}
+    at_this_scale = {path for reference in references if reference.scale == scale for path in reference.cells}
+    for path in sorted(at_this_scale - found.keys()):
+        unchecked[path] = (STALE, "the reference has this cell, and config.yaml does not: snakemake bless")
+    n_tests = sum(len(numbers) for _, numbers in found.values())
+    for path, (known, numbers) in found.items():
+        if known is not None and numbers and fewest_seeds(len(known.seeds), n_tests) is None:
+            raise UserError(
+                f"The reference of {path} has {len(known.seeds)} seeds: none of {n_tests} tests could ever fail. "
+                "Choose fewer data sets, or make a reference of more seeds (scales.*.reference_seeds of config.yaml)."
+            )
+    checked = {
+        job.cell.path: job.model_copy(update={"n_tests": n_tests}) for job in jobs if found[job.cell.path][1]
+    }
+    return checked, unchecked
+
+
+def _why_unchecked(known: Batch | None) -> tuple[str, str]:
+    if known is None:
+        return STALE, "no reference has this cell: snakemake bless"
+    return INCONCLUSIVE, "the reference has no number of this cell where the run ends or before"
+
+
+def unchecked_row(path: str, verdict: str, reason: str) -> dict[str, Any]:
+    """The row of a cell that could not be checked."""
+    dataset, estimator, sizes = path.split("/")
+    numbers = [int(part[1:]) for part in sizes.split("-")]
+    identity = dict(zip(Cell.IDENTITY, (dataset, estimator, *numbers), strict=True))
+    return {**identity, "verdict": verdict, "reason": reason}
 
 
 def values(test: Number, seeds: Iterable[Seed]) -> Values:
@@ -53,6 +97,8 @@ def row(test: Number, run: Sequence[Batch], known: Batch, n_tests: int) -> dict[
         "split": test.split,
         "samples": test.samples,
         "reference": test.scale,
+        "step_size": run[0].step_size,
+        "reference_step_size": known.step_size,
         "n_seeds": len(seeds),
         "n_diverged": sum(seed.diverged for seed in seeds),
         "value": found.mean(),
@@ -119,7 +165,10 @@ def _paired(test: Number, seeds: Sequence[Seed], known: Sequence[Seed]) -> float
 
 def in_words(row: pd.Series) -> str:
     """A test as one line for the terminal."""
-    where = f"{row['verdict']}: {cell_of(row)}, {row['split']} {row['metric']} at {row['samples']:,}"
+    where = f"{row['verdict']}: {cell_of(row)}"
+    if not isinstance(row["metric"], str):
+        return f"{where}: {row['reason']}"
+    where += f", {row['split']} {row['metric']} at {int(row['samples']):,}"
     if not math.isfinite(row["p_drop"]):
         return f"{where}: {row['reason']}"
     interval = f"{row['difference']:+.2f} [{row['ci_low']:.2f}, {row['ci_high']:.2f}] nats"
@@ -134,24 +183,3 @@ def cell_of(row: pd.Series) -> str:
 
 def is_open(rows: Iterable[dict[str, Any]]) -> bool:
     return any(row["verdict"] == OPEN for row in rows)
-
-
-def beside_paper(
-    rows: pd.DataFrame, paper: pd.DataFrame, figure2: Sequence[Cell], figure3: Sequence[Cell]
-) -> pd.DataFrame:
-    """The rows with the paper's value at their report point, and ours above it: for information, and on the test set
-    alone, since the paper's training curves are running means. Empty outside the paper's curves."""
-    shown = {BOUND: (2, {cell.path for cell in figure2}), LIKELIHOOD: (3, {cell.path for cell in figure3})}
-
-    def value(row: pd.Series) -> float:
-        figure, paths = shown[row["metric"]]
-        named = {"figure": figure, "method": row["estimator"]} | {
-            name: row[name] for name in ("dataset", "n_latent", "n_train", "split")
-        }
-        curve = paper[(paper[list(named)] == pd.Series(named)).all(axis="columns")]
-        inside = curve["samples"].min() <= row["samples"] <= curve["samples"].max()
-        known = inside and row["split"] == "test" and cell_of(row) in paths
-        return float(interpolate(curve, row["samples"])) if known else math.nan
-
-    beside = rows.assign(paper=[value(row) for _, row in rows.iterrows()])
-    return beside.assign(above_paper=beside["value"] - beside["paper"])

@@ -74,6 +74,9 @@ class Reference(Strict):
     dataset: str
     scale: str
     certificate: Certificate
+    margins: dict[
+        str, dict[str, float]
+    ]  # of each cell's numbers at its end, in nats; they follow from the seeds
     cells: dict[str, Batch]
 
 
@@ -164,11 +167,16 @@ def tested(
     if chosen is None:
         return None, []
     known = chosen.cells[path]
-    tests = []
+    return known, numbers(path, known, samples, has_likelihood, chosen.scale)
+
+
+def numbers(path: str, known: Batch, samples: int, has_likelihood: bool, scale: str) -> list[Number]:
+    """What of a reference's cell can be held against a run: arguments as those of `tested`, scale the reference's."""
+    found = []
     for split in SPLITS:
         points = [point for point, _ in known.seeds[0].curves.get(split, ()) if point <= samples]
         if points:
-            tests.append(Number(path, BOUND, split, max(points), chosen.scale))
+            found.append(Number(path, BOUND, split, max(points), scale))
     if known.evidence is not None and has_likelihood and known.end == samples:
-        tests.append(Number(path, LIKELIHOOD, "test", samples, chosen.scale))
-    return known, tests
+        found.append(Number(path, LIKELIHOOD, "test", samples, scale))
+    return found

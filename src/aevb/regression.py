@@ -48,7 +48,9 @@ def margin(reference: Values) -> float:
 
 def p_of_drop(values: Values, reference: Values, margin: float | Values) -> Values:
     """Exact p-value of values (..., n) against reference (..., m): they lie lower by more than `margin` (...)."""
-    shifted = values + np.asarray(margin)[..., None]
+    shifted = np.round(
+        values + np.asarray(margin)[..., None], 6
+    )  # so that a drop of exactly the margin is none
     test = stats.mannwhitneyu(shifted, reference, alternative="less", method="exact", axis=-1)
     return np.asarray(test.pvalue)
 

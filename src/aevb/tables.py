@@ -14,7 +14,9 @@ from pandas.api.types import is_float_dtype
 from aevb import UserError
 from aevb.curves import CURVE, figure2_curves, figure3_curves, interpolate, method_name, over_seeds
 from aevb.experiments import CERTIFIED, Cell
+from aevb.gate import cell_of
 from aevb.intervals import half_width
+from aevb.references import BOUND, LIKELIHOOD
 
 COMPARISON = ["figure", *CURVE, "samples", "paper", "ours", "ci_low", "ci_high", "difference"]
 COSTS = [
@@ -77,6 +79,28 @@ def paper_comparison(bounds: pd.DataFrame, marginal: pd.DataFrame, paper: pd.Dat
             rows.append(mine.assign(figure=figure, paper=theirs, difference=mine["nats"] - theirs))
     table = pd.concat(rows).rename(columns={"nats": "ours", "low": "ci_low", "high": "ci_high"})
     return table[COMPARISON].reset_index(drop=True)
+
+
+def beside_paper(
+    rows: pd.DataFrame, paper: pd.DataFrame, figure2: Sequence[Cell], figure3: Sequence[Cell]
+) -> pd.DataFrame:
+    """The rows with the paper's value at their report point, and ours above it: for information, and on the test set
+    alone, since the paper's training curves are running means. Empty outside the paper's curves."""
+    shown = {BOUND: (2, {cell.path for cell in figure2}), LIKELIHOOD: (3, {cell.path for cell in figure3})}
+
+    def value(row: pd.Series) -> float:
+        figure, paths = shown.get(row["metric"], (0, set()))
+        if row["split"] != "test" or cell_of(row) not in paths:
+            return math.nan
+        named = {"figure": figure, "method": row["estimator"]} | {
+            name: row[name] for name in ("dataset", "n_latent", "n_train", "split")
+        }
+        curve = paper[(paper[list(named)] == pd.Series(named)).all(axis="columns")]
+        inside = curve["samples"].min() <= row["samples"] <= curve["samples"].max()
+        return float(interpolate(curve, row["samples"])) if inside else math.nan
+
+    beside = rows.assign(paper=[value(row) for _, row in rows.iterrows()])
+    return beside.assign(above_paper=beside["value"] - beside["paper"])
 
 
 def bound_and_likelihood(marginal: pd.DataFrame) -> pd.DataFrame:

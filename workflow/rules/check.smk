@@ -1,5 +1,6 @@
 # `snakemake check`: the paper's cells beside results/reference, and `snakemake bless`, which moves that.
 # See docs/regression.md. Runs lie apart from the figures', with which they share the store.
+import json
 from functools import cache
 
 from aevb import references
@@ -9,69 +10,57 @@ BLESSED = ROOT / "results/reference"
 REASON = EXPERIMENTS.reason.strip()
 
 
-def accepted(wildcards):
-    """The references that this run can be held against."""
+def accepted(datasets):
+    """The references of these data sets."""
     try:
-        return list(
-            map(
-                str, references.files(BLESSED, EXPERIMENTS.datasets, EXPERIMENTS.scales)
-            )
-        )
+        return list(map(str, references.files(BLESSED, datasets, EXPERIMENTS.scales)))
     except UserError as error:
         raise WorkflowError(str(error)) from None
 
 
 @cache
 def gated():
-    """What is checked: the cells that some reference has, by path, among how many tests."""
+    """What is checked, by the cell's path, with the number of tests; and what is not, with its verdict."""
+    from aevb import gate  # scipy, which other targets need not wait for
+
+    jobs = [EXPERIMENTS.check_job(cell) for cell in PAPER_CELLS]
     try:
-        known = [references.read(Path(file)) for file in accepted(None)]
+        known = [references.read(Path(file)) for file in accepted(EXPERIMENTS.datasets)]
+        return gate.plan(jobs, known, EXPERIMENTS.scale)
     except UserError as error:
         raise WorkflowError(str(error)) from None
-    jobs = {cell.path: EXPERIMENTS.check_job(cell) for cell in PAPER_CELLS}
-    tests = {
-        path: references.tested(
-            known, path, job.samples, job.evidence is not None, job.scale
-        )[1]
-        for path, job in jobs.items()
-    }
-    for path in (path for path, found in tests.items() if not found):
-        logger.warning(
-            f"{path} is not checked: no reference has a number of it where it ends or before (snakemake bless)"
-        )
-    n_tests = max(1, sum(map(len, tests.values())))
-    return {
-        path: job.model_copy(update={"n_tests": n_tests})
-        for path, job in jobs.items()
-        if tests[path]
-    }
-
-
-def checking_code(wildcards):
-    return sorted(
-        {*training_code(wildcards), *sources("regression", "gate", *EVIDENCE_CODE)}
-    )
 
 
 def judged(file):
-    return lambda wildcards: [f"results/check/{path}/{file}" for path in gated()]
+    return lambda wildcards: [f"results/check/{path}/{file}" for path in gated()[0]]
+
+
+def checking_code(wildcards):
+    return sorted({*training_code(wildcards), *sources("gate", *EVIDENCE_CODE)})
 
 
 def with_reason(files):
-    """What a new reference is made from, once there is a reason, and a commit to name."""
-    return lambda wildcards: _checked(files)
+    """What a new reference is made from, once there is a reason, and a commit that it can name."""
 
+    def allowed(wildcards):
+        free = ("scale", "datasets", "device", "reason")
+        given = {name: getattr(EXPERIMENTS, name) for name in free}
+        if not REASON:
+            raise WorkflowError(
+                'A reference moves for a reason: snakemake bless --config reason="why it moves"'
+            )
+        try:
+            commit(ROOT)
+            if schema.read(ROOT / "config.yaml", **given) != EXPERIMENTS:
+                raise UserError(
+                    "A reference is of config.yaml as it is committed: with bless, --config may give scale, datasets,"
+                    " device and reason alone."
+                )
+        except UserError as error:
+            raise WorkflowError(str(error)) from None
+        return files
 
-def _checked(files):
-    if not REASON:
-        raise WorkflowError(
-            'A reference moves for a reason: snakemake bless --config reason="why it moves"'
-        )
-    try:
-        commit(ROOT)
-    except UserError as error:
-        raise WorkflowError(str(error)) from None
-    return files
+    return allowed
 
 
 rule check:
@@ -80,9 +69,11 @@ rule check:
         "results/tables/html/claims.html",
         regression="results/tables/regression.csv",
         claims="results/tables/claims.csv",
+    log:
+        "results/logs/check/verdict.log",
     localrule: True
     shell:
-        "python -m aevb verdict --regression-table {input.regression} --claims-table {input.claims}"
+        "python -m aevb verdict --regression-table {input.regression} --claims-table {input.claims} 2> {log}"
 
 
 rule check_cell:
@@ -90,7 +81,7 @@ rule check_cell:
         promises_of,
         points="results/data/{dataset}.npz",
         step_sizes=step_size_of,
-        references=accepted,
+        references=lambda wildcards: accepted([wildcards.dataset]),
         code=checking_code,
     output:
         seeds="results/check/{dataset}/{estimator}/{sizes}/seeds.json",
@@ -105,7 +96,7 @@ rule check_cell:
         mem_mb=2000,
         runtime=1440,
     params:
-        job=lambda wildcards: canonical(gated()[path_of(wildcards)]),
+        job=lambda wildcards: canonical(gated()[0][path_of(wildcards)]),
         device=EXPERIMENTS.device,
         store=STORE,
     shell:
@@ -155,8 +146,10 @@ rule regression:
     params:
         figure2=as_json(EXPERIMENTS.cells("figure2")),
         figure3=as_json(EXPERIMENTS.cells("figure3")),
+        unchecked=lambda wildcards: json.dumps(gated()[1]),
     shell:
         "python -m aevb regression-tables --judged {input.rows} --seeds {input.seeds} --paper {input.paper:q}"
+        " --unchecked {params.unchecked:q}"
         " --figure2 {params.figure2:q} --figure3 {params.figure3:q} --output {output.regression}"
         " --claimed {output.claims} 2> {log}"
 
@@ -176,20 +169,25 @@ rule bless:
         with_reason(
             [f"results/check/{cell.path}/reference.json" for cell in PAPER_CELLS]
         ),
+    log:
+        "results/logs/check/bless.log",
     localrule: True
     params:
         scale=EXPERIMENTS.scale,
         reason=REASON,
-        command=f"snakemake bless --config scale={EXPERIMENTS.scale} datasets={','.join(EXPERIMENTS.datasets)}",
+        command=f"snakemake bless --config scale={EXPERIMENTS.scale} datasets={','.join(EXPERIMENTS.datasets)}"
+        f" device={EXPERIMENTS.device}",
         root=str(ROOT),
     shell:
         "python -m aevb bless --runs {input} --scale {params.scale} --reason {params.reason:q}"
-        " --command {params.command:q} --root {params.root:q}"
+        " --command {params.command:q} --root {params.root:q} 2> {log}"
 
 
 rule bless_golden:
     input:
         with_reason(["results/data/digits.npz"]),
+    log:
+        "results/logs/check/bless_golden.log",
     localrule: True
     params:
         reason=REASON,
@@ -197,7 +195,7 @@ rule bless_golden:
         root=str(ROOT),
     shell:
         "python -m aevb bless-golden --points {input} --reason {params.reason:q} --command {params.command:q}"
-        " --root {params.root:q}"
+        " --root {params.root:q} 2> {log}"
 
 
 rule gate_nights:
@@ -217,9 +215,11 @@ rule regression_page:
     input:
         nights=str(BLESSED / "gate_nights.csv"),
         mutations=str(BLESSED / "mutations_smoke.csv"),
+    log:
+        "results/logs/check/regression_page.log",
     localrule: True
     params:
         page=str(ROOT / "docs/regression.md"),
     shell:
         "python -m aevb regression-page --nights-table {input.nights:q} --mutations {input.mutations:q}"
-        " --page {params.page:q}"
+        " --page {params.page:q} 2> {log}"

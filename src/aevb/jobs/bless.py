@@ -9,7 +9,7 @@ from aevb import UserError, config, data, gate, golden, processor, references, r
 from aevb.files import write_text
 from aevb.intervals import half_width
 from aevb.jobs.check import read_batches
-from aevb.provenance import commit
+from aevb.provenance import commit, estimator, numerics_digest
 from aevb.references import Batch, Certificate, Number, Reference
 
 
@@ -26,13 +26,17 @@ def bless(runs: list[Path], scale: str, reason: str, command: str, root: Path) -
     for path, batch in measured.items():
         by_dataset.setdefault(batch.cell.dataset, {})[path] = batch
     for dataset, cells in by_dataset.items():
-        new = Reference(dataset=dataset, scale=scale, certificate=certificate, cells=cells)
+        new = Reference(
+            dataset=dataset, scale=scale, certificate=certificate, margins=_margins(cells, scale), cells=cells
+        )
         file = root / "results/reference" / references.name_of(dataset, scale)
-        old = references.read(file).cells if file.exists() else {}
         print(f"{file}: {reason}")
+        old = _cells_of(file)
         for path, batch in cells.items():
-            for test in references.tested([new], path, batch.end, True, scale)[1]:
+            for test in references.numbers(path, batch, batch.end, True, scale):
                 print(f"  {_before_and_after(test, old.get(path), batch)}")
+        for path in sorted(old.keys() - cells.keys()):
+            print(f"  {path}: -> none, since config.yaml does not have it")
         write_text(file, references.text(new))
 
 
@@ -69,6 +73,26 @@ def _certificate(reason: str, command: str, root: Path, checks: list[str]) -> Ce
     )
 
 
+def _cells_of(file: Path) -> dict[str, Batch]:
+    """What the file held: nothing where it is missing or, said aloud, where it cannot be read."""
+    try:
+        return references.read(file).cells if file.exists() else {}
+    except UserError as error:
+        print(f"  It takes the place of a file that cannot be read. {error}")
+        return {}
+
+
+def _margins(cells: dict[str, Batch], scale: str) -> dict[str, dict[str, float]]:
+    """The drop that is accepted of each number at the end of each cell, in nats."""
+    return {
+        path: {
+            f"{number.split} {number.metric}": round(regression.margin(gate.values(number, batch.seeds)), 4)
+            for number in references.numbers(path, batch, batch.end, True, scale)
+        }
+        for path, batch in cells.items()
+    }
+
+
 def _one(batches: list[Batch]) -> Batch:
     """The seeds of all batches as one."""
     return batches[0].model_copy(update={"seeds": tuple(seed for batch in batches for seed in batch.seeds)})
@@ -80,7 +104,12 @@ def _checks(measured: dict[str, Batch], scale: str) -> list[str]:
         diverged = [seed.seed for seed in batch.seeds if seed.diverged]
         if diverged:
             raise UserError(
-                f"{path}: seeds {diverged} diverged, and nothing can be held against such a reference."
+                f"{path}: seeds {diverged} diverged, and nothing can be held against them: give the cell smaller "
+                "step_size.candidates in config.yaml, or leave it out."
+            )
+        if batch.numerics != numerics_digest(estimator(batch.cell.estimator, batch.cell.source)):
+            raise UserError(
+                f"{path} was measured by other code than this: delete results/check and bless again."
             )
         missing = [seed.seed for seed in batch.seeds if batch.evidence and seed.log_likelihood is None]
         if missing:

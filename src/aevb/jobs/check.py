@@ -8,11 +8,11 @@ import pandas as pd
 import torch
 from pydantic import TypeAdapter
 
-from aevb import UserError, claims, gate, models, references, regression
+from aevb import UserError, claims, gate, models, references, regression, tables
 from aevb import nights as simulation
 from aevb.bounds import to_unit
 from aevb.experiments import STAGES, Cell, CheckJob, Job
-from aevb.files import read_tables, write_table, write_text
+from aevb.files import write_table, write_text
 from aevb.jobs.compute import choose_device, kept_weights, trained, versions
 from aevb.jobs.evidence import estimator
 from aevb.references import SPLITS, Batch, Seed
@@ -59,7 +59,7 @@ def check(
         job.scale,
     )
     if reference is None:
-        raise UserError(f"No reference has {job.cell.path}.")
+        raise UserError(f"No reference has {job.cell.path}: snakemake bless makes one.")
     batches: list[Batch] = []
     rows: dict[references.Number, dict[str, Any]] = {}
     for stack in _stacks(STAGES):
@@ -108,12 +108,13 @@ def _measured(
 
 
 def _seed(run: Run, samples: int, log_likelihood: float | None, n_refused: int) -> Seed:
-    rows = [row for row in run.trace.rows if row["samples"] <= samples]
+    reached = kept_weights(run.store, samples).meta["samples"]  # large steps end beyond the report point
+    rows = [row for row in run.trace.rows if row["samples"] <= reached]
     diverged_at = run.trace.diverged_at
     return Seed(
         seed=run.member.seed,
         samples=samples,
-        diverged=diverged_at is not None and diverged_at <= samples,
+        diverged=diverged_at is not None and diverged_at <= reached,
         curves={
             split: tuple((row["samples"], _number(row["bound"])) for row in rows if row["split"] == split)
             for split in SPLITS
@@ -159,12 +160,19 @@ def regression_tables(
     paper: Path,
     figure2: list[Cell],
     figure3: list[Cell],
+    unchecked: dict[str, tuple[str, str]],
     output: Path,
     claimed: Path,
 ) -> None:
-    """regression.csv, with the paper's value beside ours where it has one, and claims.csv."""
-    rows = read_tables(judged)
-    write_table(output, gate.beside_paper(rows, pd.read_csv(paper), figure2, figure3))
+    """regression.csv, with the paper's value beside ours where it has one, and claims.csv.
+
+    unchecked: the cells without a test, by path, with the verdict and the reason of that.
+    """
+    without = [gate.unchecked_row(path, *why) for path, why in unchecked.items()]
+    frames = [*map(pd.read_csv, judged), *([pd.DataFrame(without)] if without else [])]
+    counts = dict.fromkeys(("samples", "n_seeds", "n_diverged", "n_reference"), "Int64")
+    rows = pd.concat(frames, ignore_index=True).reindex(columns=gate.COLUMNS).astype(counts)
+    write_table(output, tables.beside_paper(rows, pd.read_csv(paper), figure2, figure3))
     runs = read_batches(seeds)
     found = claims.claims(*([cell for cell in cells if cell.path in runs] for cells in (figure2, figure3)))
     write_table(claimed, pd.DataFrame(claims.table(found, runs), columns=claims.COLUMNS))
