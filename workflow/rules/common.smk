@@ -1,6 +1,10 @@
 # Names that several stages share: cells by their folder, and the code each stage depends on.
+import json
+from functools import cache
+
+from aevb import references
 from aevb.experiments import EVIDENCE as ESTIMATORS, LABELLED, canonical
-from aevb.provenance import PACKAGE, estimator, sources
+from aevb.provenance import PACKAGE, commit, estimator, sources
 
 PAPER_CELLS = EXPERIMENTS.all_cells()
 CELLS = {cell.path: cell for cell in EXPERIMENTS.every_cell()}
@@ -12,6 +16,8 @@ EVIDENCE_CODE = [
     *sorted({f"evidence/{module}" for module, _, _ in ESTIMATORS.values()}),
 ]
 STORE = "results/.cells"
+BLESSED = ROOT / "results/reference"
+REASON = EXPERIMENTS.reason.strip()
 GPU = int(EXPERIMENTS.uses_gpu())
 
 
@@ -114,3 +120,56 @@ def weights_of(figure):
         f"results/runs/{cell.path}/seed0/weights.safetensors"
         for cell in EXPERIMENTS.cells(figure)
     ]
+
+
+def accepted(datasets):
+    """The references of these data sets."""
+    try:
+        return list(map(str, references.files(BLESSED, datasets, EXPERIMENTS.scales)))
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+
+@cache
+def gated():
+    """What is checked, by the cell's path, with the number of tests; and what is not, with its verdict."""
+    from aevb import gate  # scipy, which other targets need not wait for
+
+    jobs = [EXPERIMENTS.check_job(cell) for cell in PAPER_CELLS]
+    try:
+        known = [references.read(Path(file)) for file in accepted(EXPERIMENTS.datasets)]
+        return gate.plan(jobs, known, EXPERIMENTS.scale)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def judged(file):
+    return lambda wildcards: [f"results/check/{path}/{file}" for path in gated()[0]]
+
+
+def checking_code(wildcards):
+    return sorted({*training_code(wildcards), *sources("gate", *EVIDENCE_CODE)})
+
+
+def with_reason(files):
+    """What a new reference is made from, once there is a reason, and a commit that it can name."""
+
+    def allowed(wildcards):
+        free = ("scale", "datasets", "device", "reason")
+        given = {name: getattr(EXPERIMENTS, name) for name in free}
+        if not REASON:
+            raise WorkflowError(
+                'A reference moves for a reason: snakemake bless --config reason="why it moves"'
+            )
+        try:
+            commit(ROOT)
+            if schema.read(ROOT / "config.yaml", **given) != EXPERIMENTS:
+                raise UserError(
+                    "A reference is of config.yaml as it is committed: with bless, --config may give scale, datasets,"
+                    " device and reason alone."
+                )
+        except UserError as error:
+            raise WorkflowError(str(error)) from None
+        return files
+
+    return allowed
