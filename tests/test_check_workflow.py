@@ -1,6 +1,7 @@
 """`snakemake check` and `snakemake bless` as their users meet them: what they plan, and what they refuse."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -36,8 +37,8 @@ def refused(clone, target, *config):
     return said.stdout
 
 
-def test_a_check_trains_every_cell_of_the_figures_once_and_apart_from_them(source, tmp_path):
-    jobs = planned(source, tmp_path, "check")
+def test_a_check_trains_every_cell_of_the_figures_once_and_apart_from_them(clone):
+    jobs = planned(*clone, "check")
     cells = grid(["digits"])
     assert rules(jobs) == {
         "data": 1,
@@ -49,13 +50,13 @@ def test_a_check_trains_every_cell_of_the_figures_once_and_apart_from_them(sourc
     }
 
 
-def test_a_new_reference_takes_every_cell(source, tmp_path):
+def test_a_new_reference_takes_every_cell(clone):
     """The plan is refused in a folder that is no clone; what measures is planned by its files."""
     cells = grid(["digits"])
     files = [
         f"results/check/{dataset}/{name}/h{h}-z{z}-n{n}/reference.json" for dataset, name, h, z, n in cells
     ]
-    assert rules(planned(source, tmp_path, *files))["measure"] == len(cells)
+    assert rules(planned(*clone, *files))["measure"] == len(cells)
 
 
 def test_a_reference_moves_only_for_a_reason(clone):
@@ -92,7 +93,7 @@ def test_an_edited_or_older_or_broken_reference_is_named(clone, old, new, says):
 
 def test_a_cell_without_a_reference_is_not_trained_and_closes_the_gate(clone):
     with edited(clone[0] / "config.yaml", with_value("figures.figure2.digits.n_latent", [2, 4])):
-        said = snakemake(*clone, "--dry-run", "check", config=SMOKE_DIGITS).stdout
+        said = snakemake(*clone, "--dry-run", "--printshellcmds", "check", config=SMOKE_DIGITS).stdout
     assert '"digits/aevb/h100-z4-n1500": ["stale", "no reference has this cell' in said
     assert "results/check/digits/aevb/h100-z4-n1500" not in said
     assert (
@@ -107,9 +108,9 @@ def test_nothing_but_the_committed_configuration_is_blessed(clone):
         subprocess.run(["git", "-C", str(source), *identity, *arguments], check=True, capture_output=True)
     said = snakemake(source, work, "bless", "--dry-run", config=[*SMOKE_DIGITS, "reason=why"])
     assert said.returncode == 0, said.stdout
-    assert "as it is committed" in refused(
-        clone, "bless", "reason=why", "training={batch_size: 50, train_points: 1000}"
-    )
+    mine = work.with_name("mine.py")
+    shutil.copy2(source / "src/aevb/estimators/aevb.py", mine)
+    assert "as it is committed" in refused(clone, "bless", "reason=why", f"add={mine}")
 
 
 def test_a_run_of_another_scale_is_judged_where_both_have_been(clone):
