@@ -2,17 +2,20 @@
 
 import json
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import mutations
 from aevb import UserError, claims, data, gate, references
 from aevb.experiments import CheckJob, EvidenceTask
 from aevb.jobs import bless, check
 from helpers import two_kinds
 from test_references import CELL
 
+ROOT = Path(__file__).parents[1]
 TINY = CELL.model_copy(update={"n_train": 64, "train_points": 64})
 TASK = EvidenceTask(
     name="appendix_d_robust",
@@ -171,6 +174,27 @@ def test_a_diverged_seed_no_estimate_or_too_few_seeds_make_no_reference(clone, t
     refuses(clone, tmp_path, lambda batches: batches[0]["seeds"][2].update(log_likelihood=None), r"\[2\]")
     refuses(clone, tmp_path, lambda batches: batches[0].update(numerics="other"), "other code")
     refuses(clone, tmp_path, lambda batches: batches.__delitem__(slice(1, None)), "reference_seeds")
+
+
+# ------------------------------------------------------------------------------------------------- the page
+
+
+def test_the_pages_tables_are_those_of_the_committed_files(tmp_path):
+    page = tmp_path / "regression.md"
+    page.write_text((ROOT / "docs/regression.md").read_text())
+    reference = ROOT / "results/reference"
+    check.regression_page(reference / "gate_nights.csv", reference / "mutations_smoke.csv", page)
+    assert page.read_text() == (ROOT / "docs/regression.md").read_text()
+
+
+def test_the_planted_bugs_can_still_be_planted_and_were_all_tried():
+    for mutation in mutations.MUTATIONS[1:]:
+        text = (ROOT / "src/aevb" / mutation.file).read_text()
+        assert text.count(mutation.old) == 1, mutation.bug
+    tried = pd.read_csv(ROOT / "results/reference/mutations_smoke.csv", keep_default_na=False)
+    assert tried["bug"].tolist() == [mutation.bug for mutation in mutations.MUTATIONS]
+    assert tried["gate"][0] == "open"
+    assert len(tried) - 1 >= 8
 
 
 # ------------------------------------------------------------------------------------------------- verdict
