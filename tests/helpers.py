@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from aevb import data, gradients, trees
+from aevb.experiments import Cell
 from aevb.models import Params
 from aevb.optimisers import Optimiser
 from aevb.toy import pure, scramble  # noqa: F401  tests import them from here
@@ -22,6 +23,18 @@ from aevb.trees import equal  # noqa: F401
 SDS = 5.5
 
 CPU = torch.device("cpu")
+CELL = Cell(  # a tiny one, of the digits
+    dataset="digits",
+    estimator="aevb",
+    n_hidden=5,
+    n_latent=2,
+    n_train=200,
+    decoder="bernoulli",
+    batch_size=100,
+    warm_up=10,
+    train_points=100,
+    settings={"n_samples": 1},
+)
 CUDA = pytest.param(
     torch.device("cuda"),
     marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),

@@ -26,20 +26,8 @@ from aevb.experiments import (
     canonical,
 )
 from aevb.jobs import certify, collect, compare, compute, draw, evidence, gradients, represent
-from helpers import CPU, equal
+from helpers import CELL, CPU, equal
 
-CELL = Cell(
-    dataset="digits",
-    estimator="aevb",
-    n_hidden=5,
-    n_latent=2,
-    n_train=200,
-    decoder="bernoulli",
-    batch_size=100,
-    warm_up=10,
-    train_points=100,
-    settings={"n_samples": 1},
-)
 MCEM = CELL.model_copy(update={"estimator": "mcem", "settings": {}})
 JOB = Job(cell=CELL, seeds=(0, 1), samples=20_000, snapshots=(10_000, 20_000))
 HOPELESS = 1e30  # a step size whose first step overflows

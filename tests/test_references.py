@@ -9,22 +9,11 @@ import numpy as np
 import pytest
 
 from aevb import UserError, golden, provenance, references, regression
-from aevb.experiments import Cell, EvidenceTask
+from aevb.experiments import EvidenceTask
 from aevb.references import Batch, Certificate, Number, Reference, Seed
+from helpers import CELL
 
 ROOT = Path(__file__).parents[1]
-CELL = Cell(
-    dataset="digits",
-    estimator="aevb",
-    n_hidden=5,
-    n_latent=2,
-    n_train=200,
-    decoder="bernoulli",
-    batch_size=100,
-    warm_up=10,
-    train_points=100,
-    settings={"n_samples": 1},
-)
 TASK = EvidenceTask(name="appendix_d_robust", settings={"draws": 40}, samples=(30_000,))
 POINTS = (10_000, 20_000, 30_000)
 

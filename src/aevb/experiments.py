@@ -54,7 +54,7 @@ class Cell(Strict):
     @property
     def path(self) -> str:
         """The cell's folder below results/runs/."""
-        return f"{self.dataset}/{self.estimator}/h{self.n_hidden}-z{self.n_latent}-n{self.n_train}"
+        return cell_path(**self.identity)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -65,6 +65,11 @@ class Cell(Strict):
     def model_sizes(self) -> dict[str, Any]:
         """The arguments of `models.build` beside the number of features."""
         return self.model_dump(include={"n_hidden", "n_latent", "log_var_floor"})
+
+
+def cell_path(dataset: str, estimator: str, n_hidden: int, n_latent: int, n_train: int) -> str:
+    """The path of the cell of that identity."""
+    return f"{dataset}/{estimator}/h{n_hidden}-z{n_latent}-n{n_train}"
 
 
 class Job(Strict):

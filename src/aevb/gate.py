@@ -9,9 +9,9 @@ import pandas as pd
 from scipy import stats
 
 from aevb import UserError
-from aevb.experiments import Cell, CheckJob
+from aevb.experiments import Cell, CheckJob, cell_path
 from aevb.references import LIKELIHOOD, Batch, Number, Reference, Seed, tested
-from aevb.regression import FAIL, INCONCLUSIVE, OPEN, STALE, Judgement, Values, fewest_seeds, judge, margin
+from aevb.regression import FAIL, INCONCLUSIVE, STALE, Judgement, Values, fewest_seeds, judge, margin
 
 COLUMNS = [
     *(*Cell.IDENTITY, "metric", "split", "samples", "reference"),
@@ -177,9 +177,4 @@ def in_words(row: pd.Series) -> str:
 
 def cell_of(row: pd.Series) -> str:
     """The path of a row's cell."""
-    sizes = f"h{row['n_hidden']}-z{row['n_latent']}-n{row['n_train']}"
-    return f"{row['dataset']}/{row['estimator']}/{sizes}"
-
-
-def is_open(rows: Iterable[dict[str, Any]]) -> bool:
-    return any(row["verdict"] == OPEN for row in rows)
+    return cell_path(*(row[name] for name in Cell.IDENTITY))

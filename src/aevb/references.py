@@ -84,6 +84,13 @@ def name_of(dataset: str, scale: str) -> str:
     return f"{dataset}_{scale}.json"
 
 
+def stated(reason: str) -> str:
+    """Raises UserError where there is none."""
+    if not reason.strip():
+        raise UserError('A reference moves for a reason: snakemake bless --config reason="why it moves"')
+    return reason
+
+
 def digest(reference: Reference) -> str:
     return hashlib.sha256(canonical(reference).encode()).hexdigest()
 

@@ -157,11 +157,8 @@ def with_reason(files):
     def allowed(wildcards):
         free = ("scale", "datasets", "device", "reason")
         given = {name: getattr(EXPERIMENTS, name) for name in free}
-        if not REASON:
-            raise WorkflowError(
-                'A reference moves for a reason: snakemake bless --config reason="why it moves"'
-            )
         try:
+            references.stated(REASON)
             commit(ROOT)
             if schema.read(ROOT / "config.yaml", **given) != EXPERIMENTS:
                 raise UserError(

@@ -62,10 +62,8 @@ def bless_golden(points: Path, reason: str, command: str, root: Path) -> None:
 
 
 def _certificate(reason: str, command: str, root: Path, checks: list[str]) -> Certificate:
-    if not reason.strip():
-        raise UserError('A reference moves for a reason: snakemake bless --config reason="why it moves"')
     return Certificate(
-        reason=reason,
+        reason=references.stated(reason),
         command=command,
         commit=commit(root),
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -116,7 +114,7 @@ def _checks(measured: dict[str, Batch], scale: str) -> list[str]:
             raise UserError(f"{path}: the estimate of log p(x) is not finite for seeds {missing}.")
     n_seeds = min(len(batch.seeds) for batch in measured.values())
     n_tests = sum(
-        (2 if batch.seeds[0].curves else 0) + (batch.evidence is not None) for batch in measured.values()
+        len(references.numbers(path, batch, batch.end, True, scale)) for path, batch in measured.items()
     )
     fewest = regression.fewest_seeds(n_seeds, n_tests)
     if fewest is None:

@@ -1,4 +1,4 @@
-"""Jobs of the gate: measure cells, judge them beside the references, and move those. Files in, files out."""
+"""Jobs of the gate: measure cells, and judge them beside the references. Files in, files out."""
 
 import itertools
 from pathlib import Path
@@ -17,7 +17,6 @@ from aevb.jobs.compute import choose_device, kept_weights, trained, versions
 from aevb.jobs.evidence import estimator
 from aevb.references import SPLITS, Batch, Seed
 from aevb.streams import stream
-from aevb.tables import insert_between_markers
 from aevb.training import Run, Trainer
 
 DECIMALS = 4  # of a nat, in references and in what is held against them
@@ -62,13 +61,12 @@ def check(
         raise UserError(f"No reference has {job.cell.path}: snakemake bless makes one.")
     batches: list[Batch] = []
     rows: dict[references.Number, dict[str, Any]] = {}
+    still_open = tests
     for stack in _stacks(STAGES):
         batches.append(_measured(job, stack, points, step_sizes, store_root, where))
-        still_open = [
-            test for test in tests if rows.get(test, {}).get("verdict", regression.OPEN) == regression.OPEN
-        ]
         rows |= {test: gate.row(test, batches, reference, job.n_tests) for test in still_open}
-        if not gate.is_open(rows.values()):
+        still_open = [test for test in still_open if rows[test]["verdict"] == regression.OPEN]
+        if not still_open:
             break
     write_batches(seeds, batches)
     write_table(output, pd.DataFrame(rows.values(), columns=gate.COLUMNS))
@@ -187,9 +185,12 @@ def gate_nights(nights: int, output: Path) -> None:
 def regression_page(nights_table: Path, mutations: Path, page: Path) -> None:
     """Put the tables of the gate's errors and of the bugs it notices into docs/regression.md."""
     text = page.read_text(encoding="utf-8")
-    text = insert_between_markers(text, "gate-nights", simulation.markdown(pd.read_csv(nights_table)))
+    text = tables.insert_between_markers(text, "gate-nights", simulation.markdown(pd.read_csv(nights_table)))
     write_text(
-        page, insert_between_markers(text, "mutations", _bugs(pd.read_csv(mutations, keep_default_na=False)))
+        page,
+        tables.insert_between_markers(
+            text, "mutations", _bugs(pd.read_csv(mutations, keep_default_na=False))
+        ),
     )
 
 
