@@ -213,7 +213,7 @@ def test_every_entry_of_a_grid_is_positive(key, value):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("scale", "huge", "'huge' is not one of smoke, laptop, paper"),
+        ("scale", "huge", "'huge' is not one of smoke, laptop, overnight, paper"),
         ("figures.figure3.mnist.n_train", [50_001], "n_train 50001 exceeds the 50000 points of mnist"),
         ("figures.figure3.digits.n_train", [1_501], "n_train 1501 exceeds the 1500 points of digits"),
         ("figures.figure2.frey.estimators", ["nice"], r"figures\.figure2\.frey: estimator 'nice' has no"),

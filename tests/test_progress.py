@@ -6,7 +6,7 @@ import pytest
 
 from aevb import progress
 from aevb.progress import Progress
-from aevb.training import Trace
+from aevb.trace import Trace
 
 
 class Screen(io.StringIO):

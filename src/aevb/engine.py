@@ -59,16 +59,25 @@ class Engine:
 
     def train_block(self, block: int) -> Info:
         """Train block number `block`; the sum of its minibatch bounds and the last surrogate, each (M,)."""
+        self.restart(block)
+        return self._steps()
+
+    def restart(self, block: int) -> None:
+        """Let what is drawn next be what the block's first step sees."""
         for seed, noise, points in zip(self.seeds, self._noise, self._points, strict=True):
             restart(noise, seed, "noise", block)
             restart(points, seed, "batches", block)
-        return self._steps()
+
+    def step(self) -> tuple[Tensor, Any, Info]:
+        """One step, as it is written: the minibatch and the noise it saw, and what it says."""
+        x, noise = self._draw()
+        self.state, info = self.batches.estimator.step(self.state, x, noise)
+        return x, noise, info
 
     def _steps(self) -> Info:
         bounds = []
         for _ in range(self.block_steps):
-            x, noise = self._draw()
-            self.state, info = self.batches.estimator.step(self.state, x, noise)
+            _, _, info = self.step()
             bounds.append(info.bound)
         return Info(torch.stack(bounds).double().sum(0), info.surrogate)
 

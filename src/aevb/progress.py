@@ -4,7 +4,7 @@ import sys
 import time
 from typing import TextIO
 
-from aevb.training import Trace
+from aevb.trace import Trace
 
 PERIOD = 10.0  # seconds between two lines at a terminal
 

@@ -6,18 +6,17 @@ same noise. Bitwise equality holds on the same build, device, threads and stack;
 rounding.
 """
 
-import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from aevb import engine, estimators, interrupts, models, provenance, trees
+from aevb import divergence, engine, estimators, interrupts, models, provenance, trees
 from aevb.bounds import mean_elbo, to_unit
 from aevb.data import Split
 from aevb.engine import Engine, Minibatches
@@ -29,6 +28,7 @@ from aevb.provenance import numerics_digest
 from aevb.schedule import BLOCK, report_points
 from aevb.store import Record, RunStore, run_digest
 from aevb.streams import stream
+from aevb.trace import Trace
 
 CHECKPOINT_SECONDS = 60
 
@@ -38,23 +38,6 @@ class Member(NamedTuple):
 
     seed: int
     step_size: float
-
-
-@dataclass
-class Trace:
-    """What one run has recorded so far; JSON values, kept beside its checkpoint."""
-
-    step: int = 0
-    samples: int = 0
-    seconds: float = 0.0
-    bound_sum: float = 0.0  # of the minibatch bounds since the last report
-    bound_steps: int = 0
-    surrogate: float = float("nan")  # of the last step
-    diverged_at: int | None = None
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    stack: list[list[float]] = field(
-        default_factory=list
-    )  # the members that trained side by side, this one too
 
 
 class Run(NamedTuple):
@@ -186,10 +169,13 @@ class _Stack:
     @cached_property
     def engine(self) -> Engine:
         """Made when there is a block to train: runs that have arrived wait for none."""
-        points = to_unit(self.train_points, self.trainer.data.scale)
         seeds = [run.member.seed for run in self.runs]
-        batches = Minibatches(self.estimator, points, self.rows)
-        return engine.build(batches, self.state, seeds, self.block_steps)
+        return engine.build(self.batches, self.state, seeds, self.block_steps)
+
+    @cached_property
+    def batches(self) -> Minibatches:
+        points = to_unit(self.train_points, self.trainer.data.scale)
+        return Minibatches(self.estimator, points, self.rows)
 
     def advance(
         self, progress: Callable[[list[Trace]], None], stopped: Callable[[], int | None]
@@ -200,13 +186,15 @@ class _Stack:
             self._keep(self._kept(self._due(step)))
         while step * self.step_samples < self.samples and not self._all_diverged():
             prepared = self.engine  # before the clock starts
+            block, before = step // self.block_steps, trees.copy(self.state)
             started = time.monotonic()
-            infos = prepared.train_block(step // self.block_steps)
+            infos = prepared.train_block(block)
             self.state = prepared.state
             step += self.block_steps
-            self._record_block(step, infos, time.monotonic() - started)
+            self._record_block(infos, time.monotonic() - started)
+            self._mark_diverged(infos, block, before)
             due = self._due(step)
-            if due:
+            if due or self._all_diverged():
                 self._report(due)
             progress([run.trace for run in self.runs])
             stop = stopped()
@@ -221,16 +209,23 @@ class _Stack:
     def _all_diverged(self) -> bool:
         return all(run.trace.diverged_at is not None for run in self.runs)
 
-    def _record_block(self, step: int, infos: estimators.Info, seconds: float) -> None:
+    def _record_block(self, infos: estimators.Info, seconds: float) -> None:
         for run, bound, surrogate in zip(
             self.runs, infos.bound.tolist(), infos.surrogate.tolist(), strict=True
         ):
-            run.trace.step = step
-            run.trace.samples = step * self.step_samples
-            run.trace.seconds += seconds
-            run.trace.bound_sum += bound
-            run.trace.bound_steps += self.block_steps
-            run.trace.surrogate = surrogate
+            samples = self.block_steps * self.step_samples
+            run.trace.add_block(self.block_steps, samples, seconds, bound, surrogate)
+
+    def _mark_diverged(self, infos: estimators.Info, block: int, before: Any) -> None:
+        """Note the runs whose weights or bound stopped being finite in that block, which began at the state
+        `before`. They ride along from there: a stack of another size would round its other runs differently."""
+        finite = divergence.finite(self.state.params, infos.bound if self.has_bound else None)
+        lost = [m for m, sound in enumerate(finite) if not sound and self.runs[m].trace.diverged_at is None]
+        if lost:
+            seeds = [run.member.seed for run in self.runs]
+            faults = divergence.locate(self.batches, before, seeds, self.block_steps, block, self.has_bound)
+            for m in lost:
+                self.runs[m].trace.diverge(faults[m])
 
     def _due(self, step: int) -> list[int]:
         """The report points that the block before `step` reached or, with large steps, crossed."""
@@ -240,14 +235,7 @@ class _Stack:
     def _report(self, due: list[int]) -> None:
         bounds = self._bounds() if self.has_bound else {}
         for m, run in enumerate(self.runs):
-            trace = run.trace
-            for split, values in bounds.items():
-                trace.rows.append(
-                    {"samples": trace.samples, "split": split, "bound": values[m], "seconds": trace.seconds}
-                )
-            trace.bound_sum, trace.bound_steps = 0.0, 0
-            if trace.diverged_at is None and not self._finite(m, bounds):
-                trace.diverged_at = trace.samples
+            run.trace.report({split: values[m] for split, values in bounds.items()})
         for m, run in enumerate(self.runs):
             for point in self._kept(due):
                 run.store.save_weights(point, self._weights(m))
@@ -276,12 +264,6 @@ class _Stack:
             ]
             result[split] = mean_elbo(self.model, params, points[split], data.scale, generators).tolist()
         return result
-
-    def _finite(self, m: int, bounds: dict[str, list[float]]) -> bool:
-        weights = trees.leaves(self.state.params).values()
-        return all(bool(torch.isfinite(w[m]).all()) for w in weights) and all(
-            math.isfinite(values[m]) for values in bounds.values()
-        )
 
     def _weights(self, m: int) -> Record:
         run = self.runs[m]

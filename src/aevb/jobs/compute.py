@@ -98,6 +98,8 @@ def _provenance(trainer: Trainer, run: Run, meta: dict[str, Any]) -> dict[str, A
         "samples_per_second": meta["samples"] / meta["seconds"],
         "diverged": run.trace.diverged_at is not None,
         "diverged_at": run.trace.diverged_at,
+        "diverged_step": run.trace.diverged_step,
+        "diverged_tensor": run.trace.diverged_tensor,
         "device": str(trainer.device),
         "threads": torch.get_num_threads(),
         "cell": cell.model_dump(mode="json"),
