@@ -13,7 +13,7 @@ from aevb.estimators import aevb, mcem
 from aevb.models import BernoulliModel, Params
 from aevb.optimisers import adagrad
 from aevb.trace import Trace
-from helpers import CPU, CUDA, generator, rejects, scramble
+from helpers import CPU, CUDA, equal, generator, scramble
 from test_training import EXPLOSIVE, ONE, TWO, assert_same_run, rows, trainer
 
 MODEL = BernoulliModel(6, 4, 2)
@@ -146,20 +146,24 @@ def located(build, poison, has_bound=True):
 @pytest.mark.parametrize("bad", BAD)
 @pytest.mark.parametrize("tensor", CASES)
 def test_a_fault_is_named_by_its_step_and_its_first_tensor(tensor, bad):
-    def check(build):
-        assert located(build, CASES[tensor](bad)) == [None, Fault(BLOCK * STEPS + AT + 1, tensor), None]
+    fault = Fault(BLOCK * STEPS + AT + 1, tensor)
+    assert located(aevb.build, CASES[tensor](bad)) == [None, fault, None]
 
-    check(aevb.build)
+
+def test_what_is_wrong_already_is_a_fault_of_the_step_before():
+    batches, state = batches_of(aevb.build, None)
+    state.optimiser.sums.phi["w_out"][FAULTY, 0, 0] = math.inf
+    assert divergence.finite(state, None) == [True, False, True]
+    faults = divergence.locate(batches, state, SEEDS, STEPS, BLOCK, True)
+    assert faults == [None, Fault(BLOCK * STEPS, "optimiser.sums.phi.w_out"), None]
 
 
 def test_a_sound_stack_has_no_fault_and_a_method_without_a_bound_is_not_faulted_for_it():
     assert located(aevb.build, None) == [None] * 3
     assert located(mcem.build, None, has_bound=False) == [None] * 3
-    rejects(lambda has_bound: _none(located(mcem.build, None, has_bound)), True)  # its bound is NaN by design
-
-
-def _none(faults):
-    assert faults == [None] * 3
+    assert (
+        located(mcem.build, None, has_bound=True) == [Fault(BLOCK * STEPS + 1, "bound")] * 3
+    )  # NaN by design
 
 
 def test_a_gradient_that_is_not_finite_is_named_by_the_first_weights_it_spoils(monkeypatch):
@@ -216,16 +220,19 @@ def poison_block(monkeypatch, number, step):
 
 
 def test_a_stack_that_is_lost_altogether_stops_at_the_end_of_that_block(tmp_path, monkeypatch):
-    trainer(tmp_path, warm_up=0).train([ONE], 320_000)
+    before = trainer(tmp_path, warm_up=0).train([ONE], 320_000, snapshots=(100_000,))[0]
+    passed = {point: before.store.load_weights(point) for point in (100_000, 320_000)}
     run = trainer(tmp_path, warm_up=0)
     monkeypatch.setattr(training, "to_unit", lambda points, scale: to_unit(points, math.nan))
-    lost = run.train([ONE], 1_000_000)[0]
+    lost = run.train([ONE], 1_000_000, snapshots=(100_000, 320_000))[0]
     assert (lost.trace.diverged_at, lost.trace.samples) == (330_000, 330_000)
     assert (lost.trace.diverged_step, lost.trace.diverged_tensor) == (3201, "data x")
     assert math.isnan(lost.trace.rows[-1]["bound"])
-    assert (
-        lost.store.load_weights(1_000_000) is not None
-    )  # what is left of it, so that its job ends and says so
+    assert lost.store.load_weights(1_000_000) is not None  # what is left of it, for its job to show
+    for point, weights in passed.items():  # and what it had been
+        assert equal(lost.store.load_weights(point).tensors, weights.tensors)
+    assert lost.trace.lost_by(330_000)
+    assert not lost.trace.lost_by(320_000)
 
 
 def test_an_exploding_step_size_names_what_it_breaks_first(tmp_path):

@@ -348,18 +348,22 @@ def test_the_mark_of_divergence_survives_a_resumption(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["aevb", "wake_sleep", "mcem"])
-def test_weights_that_are_not_numbers_stop_their_run_at_the_next_report_and_no_other(tmp_path, name):
+def test_weights_that_are_not_numbers_mark_their_run_and_no_other(tmp_path, name):
     def poisoned(root, poison):
         runs = trainer(root, name).train([ONE, TWO], 20_000)
         record = runs[1].store.load_checkpoint()
+        before.append(record.meta["step"])
         if poison:
             record.tensors["params.theta.w_h"][0, 0, 0] = math.nan
             runs[1].store.save_checkpoint(record)
         return trainer(root, name).train([ONE, TWO], 40_000)
 
+    before = []
     well, ill = poisoned(tmp_path / "poisoned", True)
     reference, _ = poisoned(tmp_path / "reference", False)
     assert 20_000 < ill.trace.diverged_at <= 40_000
+    assert ill.trace.diverged_step == before[0]
+    assert ill.trace.diverged_tensor == "params.theta.w_h"
     assert well.trace.diverged_at is None
     assert_same_run(well, reference)
 

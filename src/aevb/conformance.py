@@ -219,6 +219,10 @@ def reports_a_bound(build: Build) -> None:
         noise = trees.stack([estimator.draw(generator(seed), len(x)) for seed in range(copies)])
         bound = estimator.step(state, x.expand(copies, -1, -1), noise)[1].bound.double()
     if bool(bound.isnan().all()):
+        require(
+            not state.params.phi,
+            "Info.bound must be a bound: NaN is for methods without an encoder, and would count as diverged",
+        )
         return
     slack = SDS * bound.std() / math.sqrt(copies)
     require(

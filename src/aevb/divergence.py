@@ -1,6 +1,6 @@
 """Where numbers stop being numbers: which models of a stack, at which step, in which tensor.
 
-A block of steps is watched as a whole, by its bounds and by the weights that it leaves. Only when a model is lost in
+A block of steps is watched as a whole, by its bounds and by the state that it leaves. Only when a model is lost in
 it is the block run once more, from a copy of the state before it, one step at a time.
 """
 
@@ -11,20 +11,18 @@ from torch import Tensor
 
 from aevb import trees
 from aevb.engine import Engine, Minibatches
-from aevb.estimators import Info
-from aevb.models import Params
 
 
 class Fault(NamedTuple):
     """The first tensor of a run that was not finite."""
 
     step: int  # counted from the run's first, 1
-    tensor: str  # data x; noise.*; bound; surrogate; then the new state: params.theta.*, params.phi.*, ...
+    tensor: str  # data x; noise.*; bound; surrogate; or of the state: params.theta.*, params.phi.*, optimiser.*, ...
 
 
-def finite(params: Params, bound: Tensor | None) -> list[bool]:
-    """Of each of M models: whether its weights, and its bound (M,) where the method has one, are finite."""
-    watched = [*trees.leaves(params).values(), *([] if bound is None else [bound])]
+def finite(state: Any, bound: Tensor | None) -> list[bool]:
+    """Of each of M models: whether its state, and its bound (M,) where the method has one, are finite."""
+    watched = [*_numbers(state).values(), *([] if bound is None else [bound])]
     return torch.stack([_finite(tensor) for tensor in watched]).all(0).tolist()
 
 
@@ -33,33 +31,34 @@ def locate(
 ) -> list[Fault | None]:
     """The fault of each of M models in that block, None where none is found.
 
-    state: before the block; it is consumed.
+    state: before the block; it is consumed. What is wrong in it already is a fault of the step before.
     """
     engine = Engine(batches, state, seeds, block_steps)
     engine.restart(block)
-    faults: list[Fault | None] = [None] * len(seeds)
-    for n in range(block_steps):
+    first = block * block_steps
+    faults = [Fault(first, name) if name else None for name in _lost(_numbers(state))]
+    for step in range(first + 1, first + block_steps + 1):
         x, noise, info = engine.step()
-        seen = _in_order(x, noise, info, engine.state)
+        said = {"bound": info.bound, "surrogate": info.surrogate}
         if not has_bound:
-            del seen["bound"]
-        lost = {name: (~_finite(tensor)).tolist() for name, tensor in seen.items()}
-        for m, known in enumerate(faults):
-            names = [name for name in seen if lost[name][m]]
-            if known is None and names:
-                faults[m] = Fault(block * block_steps + n + 1, names[0])
+            del said["bound"]
+        seen = {"data x": x, **trees.leaves(noise, "noise"), **said, **_numbers(engine.state)}
+        for m, name in enumerate(_lost(seen)):
+            if name is not None and faults[m] is None:
+                faults[m] = Fault(step, name)
     return faults
 
 
-def _in_order(x: Tensor, noise: Any, info: Info, state: Any) -> dict[str, Tensor]:
-    """The tensors of a step, each before those that are computed from it."""
-    return {
-        "data x": x,
-        **trees.leaves(noise, "noise"),
-        "bound": info.bound,
-        "surrogate": info.surrogate,
-        **{name: value for name, value in trees.leaves(state).items() if value.is_floating_point()},
-    }
+def _lost(seen: dict[str, Tensor]) -> list[str | None]:
+    """The first of the named tensors, each (M, ...), that is not finite, for each model."""
+    sound = {name: _finite(tensor).tolist() for name, tensor in seen.items()}
+    names = [[name for name in seen if not sound[name][m]] for m in range(len(next(iter(sound.values()))))]
+    return [those[0] if those else None for those in names]
+
+
+def _numbers(state: Any) -> dict[str, Tensor]:
+    """The tensors of a state that can hold NaN."""
+    return {name: value for name, value in trees.leaves(state).items() if value.is_floating_point()}
 
 
 def _finite(tensor: Tensor) -> Tensor:

@@ -21,9 +21,8 @@ class Trace:
     diverged_step: int | None = None  # and the very step,
     diverged_tensor: str | None = None  # with what was the first not to be finite there
     rows: list[dict[str, Any]] = field(default_factory=list)
-    stack: list[list[float]] = field(
-        default_factory=list
-    )  # the members that trained side by side, this one too
+    # the members that trained side by side, this one too
+    stack: list[list[float]] = field(default_factory=list)
 
     def add_block(self, steps: int, samples: int, seconds: float, bound: float, surrogate: float) -> None:
         """A block of so many steps; bound: the sum of its minibatch bounds."""
@@ -34,12 +33,15 @@ class Trace:
         self.bound_steps += steps
         self.surrogate = surrogate
 
-    def diverge(self, fault: Fault | None) -> None:
+    def diverge(self, fault: Fault) -> None:
         """Mark the run as diverged in the block just added; the first mark stays."""
         if self.diverged_at is None:
             self.diverged_at = self.samples
-            if fault is not None:
-                self.diverged_step, self.diverged_tensor = fault
+            self.diverged_step, self.diverged_tensor = fault
+
+    def lost_by(self, samples: int) -> bool:
+        """Whether the run had diverged when it had seen so many samples."""
+        return self.diverged_at is not None and self.diverged_at <= samples
 
     def report(self, bounds: dict[str, float]) -> None:
         """Add each split's bound to the curve. A run that has diverged, by them or before, has no bound."""

@@ -19,6 +19,7 @@ import torch
 from aevb import divergence, engine, estimators, interrupts, models, provenance, trees
 from aevb.bounds import mean_elbo, to_unit
 from aevb.data import Split
+from aevb.divergence import Fault
 from aevb.engine import Engine, Minibatches
 from aevb.experiments import Cell
 from aevb.interrupts import Interrupted
@@ -191,7 +192,7 @@ class _Stack:
             infos = prepared.train_block(block)
             self.state = prepared.state
             step += self.block_steps
-            self._record_block(infos, time.monotonic() - started)
+            self._record_block(infos, started)
             self._mark_diverged(infos, block, before)
             due = self._due(step)
             if due or self._all_diverged():
@@ -209,23 +210,26 @@ class _Stack:
     def _all_diverged(self) -> bool:
         return all(run.trace.diverged_at is not None for run in self.runs)
 
-    def _record_block(self, infos: estimators.Info, seconds: float) -> None:
-        for run, bound, surrogate in zip(
-            self.runs, infos.bound.tolist(), infos.surrogate.tolist(), strict=True
-        ):
-            samples = self.block_steps * self.step_samples
+    def _record_block(self, infos: estimators.Info, started: float) -> None:
+        said = list(zip(self.runs, infos.bound.tolist(), infos.surrogate.tolist(), strict=True))
+        seconds = (
+            time.monotonic() - started
+        )  # after their values are here: until then a GPU may still compute
+        samples = self.block_steps * self.step_samples
+        for run, bound, surrogate in said:
             run.trace.add_block(self.block_steps, samples, seconds, bound, surrogate)
 
     def _mark_diverged(self, infos: estimators.Info, block: int, before: Any) -> None:
-        """Note the runs whose weights or bound stopped being finite in that block, which began at the state
+        """Note the runs whose state or bound stopped being finite in that block, which began at the state
         `before`. They ride along from there: a stack of another size would round its other runs differently."""
-        finite = divergence.finite(self.state.params, infos.bound if self.has_bound else None)
+        finite = divergence.finite(self.state, infos.bound if self.has_bound else None)
         lost = [m for m, sound in enumerate(finite) if not sound and self.runs[m].trace.diverged_at is None]
         if lost:
             seeds = [run.member.seed for run in self.runs]
             faults = divergence.locate(self.batches, before, seeds, self.block_steps, block, self.has_bound)
-            for m in lost:
-                self.runs[m].trace.diverge(faults[m])
+            for m in lost:  # replayed as it is written, on a GPU up to rounding, a fault may not come again
+                trace = self.runs[m].trace
+                trace.diverge(faults[m] or Fault(trace.step, "state or bound, at the end of a block"))
 
     def _due(self, step: int) -> list[int]:
         """The report points that the block before `step` reached or, with large steps, crossed."""
@@ -243,7 +247,10 @@ class _Stack:
     def _kept(self, due: list[int]) -> list[int]:
         """The report points to keep weights at: all that are left when no run goes on."""
         wanted = {*self.snapshots, self.samples}
-        return sorted(wanted if self._all_diverged() else wanted.intersection(due))
+        if self._all_diverged():
+            passed = self.runs[0].trace.samples - self.block_steps * self.step_samples
+            return sorted(point for point in wanted if point > passed)
+        return sorted(wanted.intersection(due))
 
     def _keep(self, points: list[int]) -> None:
         """Write the present weights at those points that have none."""

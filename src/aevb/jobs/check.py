@@ -108,11 +108,10 @@ def _measured(
 def _seed(run: Run, samples: int, log_likelihood: float | None, n_refused: int) -> Seed:
     reached = kept_weights(run.store, samples).meta["samples"]  # large steps end beyond the report point
     rows = [row for row in run.trace.rows if row["samples"] <= reached]
-    diverged_at = run.trace.diverged_at
     return Seed(
         seed=run.member.seed,
         samples=samples,
-        diverged=diverged_at is not None and diverged_at <= reached,
+        diverged=run.trace.lost_by(reached),
         curves={
             split: tuple((row["samples"], _number(row["bound"])) for row in rows if row["split"] == split)
             for split in SPLITS

@@ -31,12 +31,14 @@ def evidence(
     rows = []
     for task in job.tasks:
         seen: set[int] = set()
-        for samples in task.samples:
-            weights = [kept_weights(folder, samples) for folder in folders]
+        for point in task.samples:
+            weights = [kept_weights(folder, point) for folder in folders]
+            # of runs that diverged at different points, what the last one saw
+            samples = max(record.meta["samples"] for record in weights)
             # large EM steps cross several report points at once; their weights are evaluated once
-            if weights[0].meta["samples"] not in seen:
-                seen.add(weights[0].meta["samples"])
-                rows += _rows(job, task, model, split, weights, where)
+            if samples not in seen:
+                seen.add(samples)
+                rows += _rows(job, task, model, split, weights, samples, where)
     write_table(output, pd.DataFrame(rows))
 
 
@@ -46,11 +48,11 @@ def _rows(
     model: Model,
     split: data.Split,
     weights: list[store.Record],
+    samples: int,
     device: torch.device,
 ) -> list[dict[str, Any]]:
     """One estimator at one point of the training: a row for each split and seed."""
     params = models.stack_weights([record.tensors for record in weights], device)
-    samples = weights[0].meta["samples"]
     rows = []
     for name, levels in (("train", split.train[: job.cell.n_train]), ("test", split.test)):
         x = to_unit(torch.from_numpy(levels[: job.points]).to(device), split.scale)
