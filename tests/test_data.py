@@ -82,9 +82,10 @@ def test_a_bad_mat_file_is_refused(tmp_path):
     path = tmp_path / "frey_rawface.mat"
     faces = np.zeros((560, 1965), np.uint8)
     for content, reason in [
-        ({"ff": faces.T}, "not uint8"),
-        ({"ff": faces.astype(float)}, "not uint8"),
-        ({"gg": faces}, "no variable 'ff'"),
+        ({"ff": faces.T}, "one uint8 matrix 'ff' of shape"),
+        ({"ff": faces.astype(float)}, "one uint8 matrix"),
+        ({"gg": faces}, "one uint8 matrix"),
+        ({"ff": faces, "gg": faces}, "one uint8 matrix"),
         ({"ff": faces}, "does not hold the Frey faces"),
     ]:
         scipy.io.savemat(path, content)
@@ -92,8 +93,17 @@ def test_a_bad_mat_file_is_refused(tmp_path):
             data._read_frey(path)
     for damaged in (path.read_bytes()[:1000], b"\x80\x04cos\nsystem\n", b"", zlib.compress(b"x")):
         path.write_bytes(damaged)
-        with pytest.raises(UserError, match="does not read as a MATLAB"):
+        with pytest.raises(UserError, match="is not a MATLAB v5 file with one uint8 matrix"):
             data._read_frey(path)
+
+
+def test_a_mat_file_is_read_as_scipy_reads_it(tmp_path):
+    path = tmp_path / "faces.mat"
+    matrix = np.random.default_rng(0).integers(256, size=(6, 4), dtype=np.uint8)
+    for name in ("ff", "f", "face"):
+        scipy.io.savemat(path, {name: matrix})
+        np.testing.assert_array_equal(data.read_mat(path, name, (6, 4)), scipy.io.loadmat(path)[name])
+        np.testing.assert_array_equal(data.read_mat(path, name, (6, 4)), matrix)
 
 
 # ------------------------------------------------------------------------------------------------- the splits
