@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,3 +93,25 @@ def run_on_small_disk(code: str, disk: Path, *arguments: str) -> None:
     command = [*private, script, "sh", disk, sys.executable, "-c", code, disk, *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def read_only(folder: Path, command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run `command` where nothing can be written below `folder`, not even by root; its output is one text.
+
+    Skips where this user may not mount.
+    """
+    if shutil.which("unshare") is None:
+        pytest.skip("there is no unshare, with which to mount a folder")
+    private = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    mount = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1"'
+    trial = subprocess.run([*private, mount, "sh", folder], capture_output=True, text=True)
+    if trial.returncode:
+        pytest.skip(f"this user may not mount a folder: {trial.stderr.strip()}")
+    script = f'{mount} && shift && exec "$@"'
+    return subprocess.run(
+        [*private, script, "sh", folder, *command],
+        **options,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )

@@ -1,6 +1,9 @@
 """download.py: every fault of a download, served by a loopback server from small made-up files."""
 
+import re
+import shutil
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -15,6 +18,7 @@ import pytest
 
 from aevb import UserError, download
 from aevb.download import fetch
+from disks import read_only
 from offline import isolated, names, remote  # noqa: F401
 
 BODY = bytes(range(256)) * 40
@@ -110,6 +114,9 @@ class Handler(BaseHTTPRequestHandler):
     def loop(self):
         self.reply(status=302, Location=self.path)
 
+    def away(self):
+        self.reply(status=302, Location=unquote(self.path).split("to ")[1])
+
     def wrong(self):
         self.reply(BODY[::-1])
 
@@ -129,6 +136,38 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server():
     with Server() as running:
+        threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        yield running
+        running.released.set()
+        running.shutdown()
+
+
+@pytest.fixture
+def encrypted(tmp_path_factory, monkeypatch):
+    """A server of https, whose certificate REQUESTS_CA_BUNDLE would let a client trust."""
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl, with which to make a certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    request = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=127.0.0.1",
+    ]
+    names_it = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    subprocess.run([*request, *names_it], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with Server() as running:
+        running.socket = context.wrap_socket(running.socket, server_side=True)
+        running.certificate = certificate
         threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         yield running
         running.released.set()
@@ -191,6 +230,26 @@ def test_silence_is_noticed_before_the_deadline(server, tmp_path, monkeypatch):
 
 def test_a_content_encoding_does_not_unpack_the_file(server, tmp_path):
     assert fetch(remote(BODY, server.mirror("encoded")), tmp_path).read_bytes() == BODY
+
+
+def test_https_is_followed_to_https_and_never_to_http(server, encrypted, tmp_path, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(encrypted.certificate))
+    secure = encrypted.mirror("good").replace("http:", "https:")
+
+    def away_to(there):
+        return f"{secure.removesuffix('good/')}away to {there}tiny.bin"
+
+    with pytest.raises(ValueError, match=r"redirects from https to http://.* which is not encrypted"):
+        download._read(away_to(server.mirror("good")), len(BODY))
+    assert server.requests == []
+    assert download._read(away_to(secure), len(BODY)) == BODY
+    assert fetch(remote(BODY, secure), tmp_path).read_bytes() == BODY
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(encrypted, tmp_path):
+    with pytest.raises(UserError, match="CERTIFICATE_VERIFY_FAILED"):
+        fetch(remote(BODY, encrypted.mirror("good").replace("http:", "https:")), tmp_path)
+    assert encrypted.requests == []
 
 
 def test_all_mirrors_bad_lists_each_and_tells_how_to_go_on(server, tmp_path):
@@ -259,6 +318,21 @@ def test_a_read_only_cache(server, tmp_path, monkeypatch):
     (tmp_path / "tiny.bin").write_bytes(BODY)
     assert fetch(remote(BODY, server.mirror("good")), tmp_path).read_bytes() == BODY
     assert server.requests == []
+
+
+def test_a_cache_on_a_read_only_disk(tmp_path):
+    """For root too: an intact file is used, a missing one says why it cannot be had."""
+    mirror, cache = tmp_path / "mirror", tmp_path / "cache"
+    for folder in (mirror, cache):
+        folder.mkdir()
+    (mirror / "tiny.bin").write_bytes(BODY)
+    file = remote(BODY, f"{mirror.as_uri()}/")
+    code = f"from aevb.download import *; print(fetch(RemoteFile(*{tuple(file)!r}), Path({str(cache)!r})))"
+    said = read_only(cache, [sys.executable, "-c", code])
+    assert re.search(r"UserError: Cannot use .*Read-only file system.*mend its permissions", said.stdout)
+    (cache / "tiny.bin").write_bytes(BODY)
+    said = read_only(cache, [sys.executable, "-c", code])
+    assert said.stdout == f"{cache / 'tiny.bin'}\n"
 
 
 def test_a_full_disk_is_not_blamed_on_the_mirrors(server, tmp_path, monkeypatch):

@@ -131,8 +131,17 @@ def _read(address: str, limit: int) -> bytes:
     with requests.Session() as session:
         session.mount("http://", HTTPAdapter(max_retries=retry))
         session.mount("https://", HTTPAdapter(max_retries=retry))
+        if address.lower().startswith("https:"):
+            session.mount("http://", _Refused())
         # A .gz must arrive compressed, even from a server that calls the compression a transfer encoding.
         response = session.get(address, stream=True, timeout=STALL, headers={"Accept-Encoding": "identity"})
         response.raise_for_status()
         content: bytes = response.raw.read(limit, decode_content=False)
         return content
+
+
+class _Refused(HTTPAdapter):
+    """What an https address redirects to may not be read by anyone on the way."""
+
+    def send(self, request: requests.PreparedRequest, *_: object, **__: object) -> requests.Response:
+        raise ValueError(f"redirects from https to {request.url}, which is not encrypted")
