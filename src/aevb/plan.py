@@ -1,6 +1,8 @@
 """What is trained: the cells that each figure and study needs, how far, and with which step size."""
 
+from collections import defaultdict
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -99,7 +101,19 @@ class Plan(Strict):
 
     def cells(self, name: Figure | Study) -> list[Cell]:
         """The cells of one figure or study, for the chosen datasets."""
-        return [cell for dataset in self.datasets for cell in self._grid(name, dataset)]
+        return list(self._cells[name].values())
+
+    def has(self, name: Figure | Study, cell: Cell) -> bool:
+        """Whether the figure or study shows the cell."""
+        return self._cells[name].get(cell.path) == cell
+
+    @cached_property
+    def _cells(self) -> dict[str, dict[str, Cell]]:
+        """Of every figure and study, by their paths."""
+        return {
+            name: {cell.path: cell for dataset in self.datasets for cell in self._grid(name, dataset)}
+            for name in (*get_args(Figure), *get_args(Study))
+        }
 
     def _grid(self, name: Figure | Study, dataset: Dataset) -> Iterator[Cell]:
         grid = self.grids(name).get(dataset)
@@ -112,19 +126,21 @@ class Plan(Strict):
 
     def all_cells(self) -> list[Cell]:
         """Every cell of the paper's figures once, in their order."""
-        unique = {cell.path: cell for figure in self.figures for cell in self.cells(figure)}
-        return list(unique.values())
+        return list(self._shown.values())
+
+    @cached_property
+    def _shown(self) -> dict[str, Cell]:
+        return {cell.path: cell for figure in self.figures for cell in self.cells(figure)}
 
     def every_cell(self) -> list[Cell]:
         """Those of the studies too."""
-        unique = {cell.path: cell for cell in self.all_cells()}
-        unique |= {cell.path: cell for study in get_args(Study) for cell in self.cells(study)}
-        return list(unique.values())
+        studied = {cell.path: cell for study in get_args(Study) for cell in self.cells(study)}
+        return list((self._shown | studied).values())
 
     def job(self, cell: Cell) -> Job:
         """How far the cell is trained: as far as the most demanding figure asks, or Full VB's study."""
         names: list[Figure | Study] = [*self.figures, "full_vb"]
-        wanted = [name for name in names if cell in self.cells(name)]
+        wanted = [name for name in names if self.has(name, cell)]
         samples = max(self.budget.budget(name, cell.dataset) for name in wanted)
         return Job(cell=cell, seeds=self.seeds, samples=samples, snapshots=self._snapshots(cell, samples))
 
@@ -137,11 +153,11 @@ class Plan(Strict):
     def _snapshots(self, cell: Cell, samples: int) -> tuple[int, ...]:
         """Where weights are kept: for Figure 3, and at the ends of every other use of the cell, smaller scales'
         included, so that going back to one trains nothing."""
-        kept = set(snapshot_points(samples)) if cell in self.cells("figure3") else set()
+        kept = set(snapshot_points(samples)) if self.has("figure3", cell) else set()
         ends = {
             scale.budget(name, cell.dataset)
             for name in (*self.figures, *get_args(Study))
-            if cell in self.cells(name)
+            if self.has(name, cell)
             for scale in self.scales.values()
         }
         followed = self.gradients.within(samples) if cell in self.gradient_cells() else ()
@@ -149,12 +165,8 @@ class Plan(Strict):
 
     def search(self, cell: Cell) -> Search:
         """The search whose step size the cell uses: one for all N_z of its dataset, method, width and N_train."""
-        figures = self.all_cells()
-        family = [
-            other.n_latent
-            for other in (figures if cell in figures else self.every_cell())
-            if other.model_copy(update={"n_latent": cell.n_latent}) == cell
-        ]
+        shown = cell.path in self._shown
+        family = self._families[shown][_but_n_latent(cell)]
         wanted = self.step_size.n_latent[cell.dataset]
         estimator = self.estimators[cell.estimator]
         n_train = min(cell.n_train, estimator.search_points or cell.n_train)
@@ -170,6 +182,16 @@ class Plan(Strict):
             samples=int(estimator.search_samples),
         )
 
+    @cached_property
+    def _families(self) -> dict[bool, dict[tuple[Any, ...], list[int]]]:
+        """The N_z of all cells that differ in nothing else: of the figures' (True), and with the studies' (False)."""
+        found: dict[bool, dict[tuple[Any, ...], list[int]]] = {}
+        for shown, cells in ((True, self.all_cells()), (False, self.every_cell())):
+            found[shown] = defaultdict(list)
+            for cell in cells:
+                found[shown][_but_n_latent(cell)].append(cell.n_latent)
+        return found
+
     def gradient_cells(self) -> list[Cell]:
         """The cell of each chosen dataset whose training the gradients follow."""
 
@@ -179,6 +201,10 @@ class Plan(Strict):
             return run is not None and sizes == (cell.estimator, cell.n_train, run.n_hidden, run.n_latent)
 
         return list(filter(followed, self.all_cells()))
+
+
+def _but_n_latent(cell: Cell) -> tuple[Any, ...]:
+    return tuple(value for name, value in cell.identity.items() if name != "n_latent")
 
 
 def _one_size(estimators: tuple[str, ...], sizes: SizesConfig) -> GridConfig:

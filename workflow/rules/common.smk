@@ -19,6 +19,7 @@ STORE = "results/.cells"
 BLESSED = ROOT / "results/reference"
 REASON = EXPERIMENTS.reason.strip()
 GPU = int(EXPERIMENTS.uses_gpu())
+LONGEST = 60_000  # characters of a list; a command has up to two, and the kernel takes 128 KiB
 
 
 wildcard_constraints:
@@ -45,7 +46,13 @@ def step_size_of(wildcards):
 
 
 def training_code(wildcards):
-    name = wildcards.estimator
+    return code_of(wildcards.estimator)
+
+
+@cache
+def code_of(name):
+    """The sources of training with that estimator; reading their imports anew for each cell would take the most time
+    of planning a sweep."""
     located = estimator(name, EXPERIMENTS.estimators[name].source)
     return sources("training", "processor", located)
 
@@ -77,7 +84,21 @@ def per_cell(cells, file):
 
 
 def as_json(cells):
-    return "[" + ",".join(canonical(cell) for cell in cells) + "]"
+    [text] = listed(["[" + ",".join(canonical(cell) for cell in cells) + "]"])
+    return text
+
+
+def listed(words):
+    """The words of a list in a command: too many are refused once a job needs them, which is before anything runs."""
+    length = sum(len(word) + 1 for word in words)
+
+    def refuse(wildcards):
+        raise WorkflowError(
+            f"So many cells and seeds do not fit into the command that collects them ({length} characters, of at most"
+            f" {LONGEST}): run several smaller configurations, or the target trained; see docs/scaling.md."
+        )
+
+    return words if length <= LONGEST else [refuse]
 
 
 def page(table):

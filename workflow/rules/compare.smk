@@ -56,7 +56,7 @@ use rule evidence as evidence_compared with:
 
 rule comparison:
     input:
-        runs=compared(COMPARED, "cell.json"),
+        runs=listed(compared(COMPARED, "cell.json")),
         curves=compared(COMPARED, "curve.csv"),
         evidence=[f"results/comparison/{cell.path}/evidence.csv" for cell in COMPARED],
         code=sources("comparison"),

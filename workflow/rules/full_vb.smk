@@ -13,7 +13,7 @@ rule full_vb:
 
 rule full_vb_results:
     input:
-        runs=runs(POSTERIOR_CELLS, "cell.json"),
+        runs=listed(runs(POSTERIOR_CELLS, "cell.json")),
         curves=runs(POSTERIOR_CELLS, "curve.csv"),
         evidence=per_cell(POSTERIOR_CELLS, "evidence.csv"),
         code=[*sources("appendix_f"), STYLE],

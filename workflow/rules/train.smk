@@ -1,6 +1,13 @@
 # Section 5, "training": the step size chosen on training performance, then every seed of a cell as one stack.
 
 
+# `snakemake trained`: every run of the figures, and nothing that collects them
+rule trained:
+    input:
+        runs(PAPER_CELLS, "cell.json"),
+    localrule: True
+
+
 rule conform:
     input:
         code=training_code,
