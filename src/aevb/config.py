@@ -31,13 +31,12 @@ class Config(Plan):
 
     def evidence_cells(self) -> list[Cell]:
         """The cells whose log p(x) is estimated: those of Figures 2 and 3."""
-        wanted = [*self.cells("figure2"), *self.cells("figure3")]
-        return [cell for cell in self.all_cells() if cell in wanted]
+        return [cell for cell in self.all_cells() if self.has("figure2", cell) or self.has("figure3", cell)]
 
     def evidence_job(self, cell: Cell) -> EvidenceJob:
         job = self.job(cell)
         along = snapshot_points(job.samples)[:: -self.budget.evidence_every][::-1]
-        followed = self.evidence.along_training if cell in self.cells("figure3") else ()
+        followed = self.evidence.along_training if self.has("figure3", cell) else ()
         names = dict.fromkeys((*followed, *self.evidence.at_the_end))
         tasks = [
             EvidenceTask(
@@ -64,7 +63,7 @@ class Config(Plan):
             cell=cell,
             samples=job.samples,
             snapshots=job.snapshots,
-            evidence=task if cell in self.cells("figure3") else None,
+            evidence=task if self.has("figure3", cell) else None,
             points=self.budget.evidence_points,
             scale=self.scale,
             reference_seeds=self.budget.reference_seeds,
@@ -109,12 +108,15 @@ def _with_added(raw: dict[str, Any]) -> dict[str, Any]:
     """An entry under `estimators` for each file or module under `add`, trained as the comparison's baseline is."""
     added, known, comparison = raw.get("add"), raw.get("estimators"), raw.get("comparison")
     sources = [part for part in added.split(",") if part] if isinstance(added, str) else added
-    if not sources or not isinstance(known, dict) or not isinstance(comparison, dict):
-        return raw | {"add": sources or ()}
-    like = known.get(comparison.get("baseline")) or {}
-    entries = {
-        provenance.name_of(str(source)): {**like, "settings": {}, "source": str(source)} for source in sources
-    }
+    if not sources:
+        return raw | {"add": ()}
+    readable = isinstance(sources, list) and all(isinstance(source, str) for source in sources)
+    if not (readable and isinstance(known, dict) and isinstance(comparison, dict)):
+        return raw | {"add": sources}  # to be refused
+    name = comparison.get("baseline")
+    baseline = known.get(name) if isinstance(name, str) else None
+    like = baseline if isinstance(baseline, dict) else {}
+    entries = {provenance.name_of(source): {**like, "settings": {}, "source": source} for source in sources}
     return raw | {"add": sources, "estimators": {**entries, **known}}
 
 

@@ -15,7 +15,8 @@ class _UniqueKeys(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         twice = {str(key) for key in keys if keys.count(key) > 1}
         if twice:
-            raise UserError(f"{node.start_mark.name}: the key {', '.join(sorted(twice))} is given twice")
+            problem = f"the key {', '.join(sorted(twice))} is given twice"
+            raise yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -28,8 +29,11 @@ def load(path: Path) -> dict[str, Any]:
         raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: of a number or a date that is none
+        where = str(error).replace('in "<unicode string>", ', "at ")
+        raise UserError(f"{path} is not valid YAML: {where}") from None
+    except RecursionError:
+        raise UserError(f"{path} is not valid YAML: it is nested too deeply") from None
     if not isinstance(raw, dict):
         raise UserError(f"{path} must be a YAML mapping")
     return raw
