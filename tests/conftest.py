@@ -5,6 +5,7 @@ import torch
 
 from aevb import UserError, estimators, provenance
 from aevb.toy import double
+from workflows import copied, digits, real, source  # noqa: F401  fixtures of several test files
 
 torch.set_num_threads(1)  # tests run beside other jobs, and their tensors are tiny
 

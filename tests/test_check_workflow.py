@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from test_workflow import (
+from workflows import (
     SMOKE_DIGITS,
     copy_of_the_source,
     edited,

@@ -27,3 +27,12 @@ def test_figure5_has_the_papers_panels():
     np.testing.assert_array_equal(
         np.asarray(axes[1].images[0].get_array())[8:16, 16:24], images["mnist", 5][12]
     )
+
+
+def test_a_diverged_run_is_said_to_have_no_picture():
+    sound = np.zeros((100, 8, 8))
+    lost = np.full((100, 8, 8), np.nan)
+    axes = galleries.figure5({("mnist", 2): sound, ("mnist", 5): lost}).axes
+    assert [[text.get_text() for text in panel.texts] for panel in axes] == [[], ["diverged"]]
+    [panel] = galleries.figure4({"frey": np.full((10, 10, 28, 20), np.nan)}).axes
+    assert [text.get_text() for text in panel.texts] == ["diverged"]

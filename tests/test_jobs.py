@@ -472,10 +472,10 @@ def test_labels_of_other_images_are_refused(points, labels, runs, tmp_path):
 
 
 def test_the_tables_of_all_runs_keep_each_runs_rows(runs, tmp_path):
-    names = ["bounds", "final", "costs", "provenance"]
+    names = ["bounds", "final", "costs", "provenance", "soundness"]
     outputs = {name: tmp_path / f"{name}.csv" for name in names}
     collect.run_tables([runs / f"seed{seed}/cell.json" for seed in (0, 1)], **outputs)
-    bounds, final, costs, used = (pd.read_csv(outputs[name]) for name in names)
+    bounds, final, costs, used, sound = (pd.read_csv(outputs[name]) for name in names)
     for seed, curve in enumerate(bounds_of(runs)):
         rows = bounds[bounds["seed"] == seed].reset_index(drop=True)[curve.columns]
         pd.testing.assert_frame_equal(rows, curve)
@@ -486,6 +486,9 @@ def test_the_tables_of_all_runs_keep_each_runs_rows(runs, tmp_path):
         [1, 20_000, "cpu"],
     ]
     assert used.loc[used["item"] == "torch", "runs"].tolist() == [2]
+    assert sound["diverged"].tolist() == [False, False]
+    collect.sound(outputs["soundness"], tmp_path / "sound.txt")
+    assert (tmp_path / "sound.txt").read_text() == "None of 2 runs diverged.\n"
 
 
 def test_concatenating_keeps_order_and_rows(tmp_path):

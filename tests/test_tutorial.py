@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from test_workflow import ROOT, copy_of_the_source
+from workflows import ROOT, copy_of_the_source
 
 TUTORIAL = (ROOT / "docs/add-an-estimator.md").read_text()
 

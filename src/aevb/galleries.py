@@ -60,8 +60,11 @@ def _tiled(images: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def _image(axes: Axes, image: NDArray[np.floating], colours: str, caption: str) -> None:
-    """Draw an image with values in [0, 1] without axes, its caption below as in the paper."""
+    """Draw an image with values in [0, 1] without axes, its caption below as in the paper; or say that there is
+    none, of a run whose weights are no numbers."""
     axes.imshow(image, cmap=colours, vmin=0, vmax=1)
+    if not np.isfinite(image).all():
+        axes.text(0.5, 0.5, "diverged", transform=axes.transAxes, ha="center", va="center")
     axes.set(xticks=[], yticks=[])
     axes.set_xlabel(caption, fontsize=10)
     axes.spines[:].set_visible(False)

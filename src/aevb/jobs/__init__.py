@@ -18,7 +18,10 @@ MODULES = {
     "certify": ("certify_exact", "certify_cell", "certification"),
     "represent": ("prepare_labels", "represent", "yardstick", "representation_table"),
     "gradients": ("gradients",),
-    "collect": ("run_tables", "concatenate", "paper_comparison", "bound_and_likelihood", "html", "readme"),
+    "collect": (
+        *("run_tables", "sound", "concatenate"),
+        *("paper_comparison", "bound_and_likelihood", "html", "readme"),
+    ),
     "compare": ("conform", "compare", "full_vb"),
     "check": ("measure", "check", "regression_tables", "verdict", "gate_nights", "regression_page"),
     "bless": ("bless", "bless_golden"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from aevb import soundness as soundness_module
 from aevb import tables
 from aevb.curves import select
 from aevb.experiments import Cell
@@ -18,8 +19,11 @@ MARGINAL_COLUMNS = [
 ]
 
 
-def run_tables(runs: list[Path], bounds: Path, final: Path, costs: Path, provenance: Path) -> None:
-    """Tables of all runs, given by their cell.json: their curves, the curves' last points, costs, provenance."""
+def run_tables(
+    runs: list[Path], bounds: Path, final: Path, costs: Path, provenance: Path, soundness: Path
+) -> None:
+    """Tables of all runs, given by their cell.json: their curves, the curves' last points, costs, provenance, and
+    which of them diverged."""
     cells, curves = read_runs(runs)
     frame = pd.concat(curves, ignore_index=True)
     columns = [*RUN, "split", "samples", "bound", "seconds"]
@@ -27,6 +31,17 @@ def run_tables(runs: list[Path], bounds: Path, final: Path, costs: Path, provena
     write_table(final, last_points(frame)[columns])
     write_table(costs, tables.costs(cells))
     write_table(provenance, tables.provenance(cells))
+    write_table(soundness, soundness_module.table(cells))
+
+
+def sound(runs: Path, output: Path) -> None:
+    """Say that no run of soundness.csv diverged, or which did.
+
+    Raises UserError when one did.
+    """
+    frame = pd.read_csv(runs, dtype={"diverged_step": "Int64"})
+    soundness_module.require(frame)
+    write_text(output, f"None of {len(frame)} runs diverged.\n")
 
 
 def read_runs(runs: list[Path]) -> tuple[list[dict[str, Any]], list[pd.DataFrame]]:

@@ -11,7 +11,8 @@ import pandas as pd
 import torch
 
 import aevb
-from aevb import data, processor, store
+from aevb import data, floor, models, processor, store
+from aevb.bounds import to_unit
 from aevb.experiments import Job, Search
 from aevb.files import write_table, write_text
 from aevb.progress import Progress
@@ -73,7 +74,8 @@ def train(
         curve = pd.DataFrame(rows, columns=CURVE_COLUMNS)
         write_table(folder / "curve.csv", curve)
         store.export_weights(folder / "weights.safetensors", weights)
-        write_text(folder / "cell.json", json.dumps(_provenance(trainer, run, weights.meta), indent=1))
+        record = _provenance(trainer, run, weights.meta) | {"on_floor": _on_floor(trainer, weights)}
+        write_text(folder / "cell.json", json.dumps(record, indent=1))
 
 
 def trained(
@@ -89,17 +91,18 @@ def trained(
 
 def _provenance(trainer: Trainer, run: Run, meta: dict[str, Any]) -> dict[str, Any]:
     """All that the run depended on, and what it cost."""
-    cell = trainer.cell
+    cell, trace = trainer.cell, run.trace
+    lost = trace.lost_by(meta["samples"])
     return cell.identity | {
         "seed": run.member.seed,
         "step_size": run.member.step_size,
         "samples": meta["samples"],
         "seconds": meta["seconds"],
         "samples_per_second": meta["samples"] / meta["seconds"],
-        "diverged": run.trace.diverged_at is not None,
-        "diverged_at": run.trace.diverged_at,
-        "diverged_step": run.trace.diverged_step,
-        "diverged_tensor": run.trace.diverged_tensor,
+        "diverged": lost,
+        "diverged_at": trace.diverged_at if lost else None,
+        "diverged_step": trace.diverged_step if lost else None,
+        "diverged_tensor": trace.diverged_tensor if lost else None,
         "device": str(trainer.device),
         "threads": torch.get_num_threads(),
         "cell": cell.model_dump(mode="json"),
@@ -108,6 +111,12 @@ def _provenance(trainer: Trainer, run: Run, meta: dict[str, Any]) -> dict[str, A
         "store": run.store.folder.as_posix(),
         "versions": versions(),
     }
+
+
+def _on_floor(trainer: Trainer, weights: store.Record) -> float | None:
+    params = models.stack_weights([weights.tensors], trainer.device)
+    x = to_unit(torch.from_numpy(trainer.data.test).to(trainer.device), trainer.data.scale)
+    return floor.share_on_floor(trainer.model, params, x)
 
 
 def versions() -> dict[str, str]:

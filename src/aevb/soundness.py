@@ -1,0 +1,35 @@
+"""Which runs a reader may not trust: those that diverged, and those that feed on an unbounded likelihood."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from aevb import UserError
+from aevb.experiments import Cell, cell_path
+
+DIVERGED = ["diverged", "diverged_at", "diverged_step", "diverged_tensor"]
+COLUMNS = [*Cell.IDENTITY, "seed", "samples", *DIVERGED, "on_floor"]
+
+
+def table(cells: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """A row for each cell.json, columns COLUMNS."""
+    frame = pd.DataFrame([{name: cell[name] for name in COLUMNS} for cell in cells], columns=COLUMNS)
+    return frame.astype({"diverged_at": "Int64", "diverged_step": "Int64"})
+
+
+def require(frame: pd.DataFrame) -> None:
+    """Raises UserError that names the runs that diverged, where and by what."""
+    lost = frame[frame["diverged"]]
+    if len(lost):
+        lines = [
+            f"  {cell_path(**{name: row[name] for name in Cell.IDENTITY})} seed {row['seed']}: "
+            f"at step {row['diverged_step']}, {row['diverged_tensor']}"
+            for row in lost.to_dict("records")
+        ]
+        raise UserError(
+            f"{len(lost)} of {len(frame)} runs diverged:\n"
+            + "\n".join(lines)
+            + "\nFigures and tables are made, and show them as missing. Give these cells smaller "
+            "step_size.candidates in config.yaml, or mend their estimator."
+        )
