@@ -5,13 +5,18 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 from aevb import UserError, config as schema
+from aevb.files import require_writable
+from aevb.provenance import ignore_work_folder
 
 min_version("9.0")
 
 ROOT = Path(workflow.basedir)
+ignore_work_folder()
 
 
-try:  # before Snakemake reads it: names a key given twice, and the line of an error
+try:
+    require_writable(Path.cwd(), Path("results"))
+    # before Snakemake reads it: names a key given twice, and the line of an error
     schema.read(ROOT / "config.yaml")
 except UserError as error:
     raise WorkflowError(str(error)) from None
@@ -53,6 +58,7 @@ rule all:
     input:
         FIGURES,
         TABLES,
+        SOUND,
     localrule: True
 
 

@@ -39,6 +39,17 @@ def replace(path: Path, write: Callable[[BinaryIO], object], keep: Path | None =
     _flush_folder(path)
 
 
+def require_writable(*folders: Path) -> None:
+    """Raises UserError when one of the folders is there and cannot be written."""
+    for folder in folders:
+        if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+            raise UserError(
+                f"{folder.absolute()} cannot be written. Mend its permissions; or work elsewhere, "
+                "`snakemake --directory FOLDER ...`, with a copy of results/ in that folder: what is trained stays "
+                "trained."
+            )
+
+
 def _flush_folder(path: Path) -> None:
     """A move survives a loss of power only when the folder, which holds the names, is on the disk too."""
     try:

@@ -8,6 +8,7 @@ suffix, such as `estimators/aevb`; a file of the reader's by its absolute path.
 import ast
 import hashlib
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -103,17 +104,26 @@ def estimator(name: str, source: str = "") -> str:
 
 
 def _installed(module: str) -> Path:
-    here = [path for path in (str(Path.cwd()),) if path not in sys.path]
-    sys.path[:0] = here
+    find_here()
     try:
         found = importlib.util.find_spec(module)
     except (ImportError, ValueError) as error:
         raise UserError(f"There is no module {module} for an estimator: {error}.") from error
-    finally:
-        sys.path[:] = sys.path[len(here) :]
     if found is None or found.origin is None:
         raise UserError(f"There is no module {module} for an estimator; a path must end in .py.")
     return Path(found.origin)
+
+
+def ignore_work_folder() -> None:
+    """Let the Python processes that this one starts, jobs and jobs of jobs, import nothing that happens to lie where
+    they work: a random.py there must not take the place of the library's."""
+    os.environ["PYTHONSAFEPATH"] = "1"
+
+
+def find_here() -> None:
+    """Let this process find modules in the present folder, after all others: for an estimator of the reader's."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
 
 
 def _function(tree: ast.Module, name: str) -> ast.FunctionDef | None:

@@ -36,7 +36,8 @@ class Info(NamedTuple):
 class Estimator(NamedTuple):
     """init(params) -> State; draw(generator, batch_size) -> Noise; step(state, batch, noise) -> (State, Info).
 
-    State is a named tuple with the field `params`; each of its tensors has the model axis M first. Noise has
+    State is a named tuple with the field `params`; each of its tensors has the model axis M first, and a run in whose
+    state a number is not finite has diverged. Noise has
     no model axis; the runner stacks the noise of M models. batch: x (M, B, D).
     `step` is a fixed sequence of tensor operations, so that it can be recorded once and replayed: it draws
     nothing, and neither reads a tensor's value (`.item()`) nor branches on one. It may consume the state.
@@ -61,6 +62,7 @@ def load(name: str, source: str = "") -> Callable[..., Estimator]:
         found = importlib.import_module(f"aevb.estimators.{name}")
     else:
         try:
+            provenance.find_here()
             found = _from_path(name, module) if source.endswith(".py") else importlib.import_module(source)
         except Exception as error:
             raise UserError(f"Importing the estimator {module} raised {error!r}.") from error
