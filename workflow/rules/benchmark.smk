@@ -30,7 +30,7 @@ rule benchmark_evidence:
         "results/tables/benchmark_evidence.csv",
     log:
         "results/logs/benchmark_evidence.log",
-    threads: workflow.cores
+    threads: lambda wildcards: workflow.cores
     shell:
         "python {input.program:q} --points results/data --table {output} --threads {threads} 2> {log}"
 
@@ -44,7 +44,7 @@ rule benchmark_stacks:
         "results/tables/benchmark_stacks.csv",
     log:
         "results/logs/benchmark_stacks.log",
-    threads: workflow.cores
+    threads: lambda wildcards: workflow.cores
     resources:
         gpu=GPU,
     shell:
@@ -62,7 +62,7 @@ rule benchmark_peers:
         figure=[SPEED, "results/figures/benchmark.pdf", "results/figures/benchmark.png"],
     log:
         "results/logs/benchmark.log",
-    threads: workflow.cores
+    threads: lambda wildcards: workflow.cores
     shell:
         "python {input.program:q} --points results/data --table {output.table} --rounds-table {output.rounds}"
         " --figure results/figures/benchmark 2> {log}"
