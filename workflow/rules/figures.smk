@@ -89,7 +89,7 @@ rule sound:
         SOUND,
     log:
         "results/logs/tables/sound.log",
-    localrule: True
     retries: 0
+    localrule: True
     shell:
         "python -m aevb sound --runs {input.runs} --output {output} 2> {log}"
