@@ -81,3 +81,29 @@ rule train:
     shell:
         "python -m aevb train --job {params.job:q} --points {input.points} --step-sizes {input.step_sizes}"
         " --store-root {params.store} --output {params.folder} --device {params.device} --threads {threads} 2> {log}"
+
+
+# `snakemake release`: what is trained, for others to draw every figure from; `python -m aevb install` takes it
+rule release:
+    input:
+        f"results/release/{EXPERIMENTS.scale}.tar",
+    localrule: True
+
+
+rule archive:
+    input:
+        runs=listed(
+            [f"results/runs/{cell.path}/seed0/cell.json" for cell in PAPER_CELLS]
+        ),
+        code=[str(PACKAGE / "release.py")],
+    output:
+        "results/release/{scale}.tar",
+    log:
+        "results/logs/release/{scale}.log",
+    localrule: True
+    params:
+        store=STORE,
+        search=EXPERIMENTS.step_size.seed,
+    shell:
+        "python -m aevb release --runs {input.runs} --store-root {params.store} --search-seed {params.search}"
+        " --output {output} 2> {log}"

@@ -25,6 +25,7 @@ MODULES = {
     "compare": ("conform", "compare", "full_vb"),
     "check": ("measure", "check", "regression_tables", "verdict", "gate_nights", "regression_page"),
     "bless": ("bless", "bless_golden"),
+    "share": ("release", "install"),
     "draw": (
         *("figure2", "figure3", "figure4", "figure5"),
         *("certification_figure", "comparison_figures", "gradient_figure"),

@@ -1,0 +1,112 @@
+"""Trained runs as one file, for others to draw every figure from without training.
+
+    weights.tar
+        manifest.json                      what is in it, and what each run depended on
+        {digest}/seed{S}/*.safetensors     the run's checkpoints and the weights it kept, as they lie in the store
+
+A run is found again by its address, a digest of all that its numbers depend on. Put into the store of a clone of the
+same code, it is therefore taken for trained; under other code it lies there unused.
+"""
+
+import hashlib
+import io
+import re
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from aevb import UserError
+from aevb.experiments import Strict
+from aevb.files import replace
+
+MANIFEST = "manifest.json"
+# without the lock; with the checkpoint before, lest a run whose stack-mates are not here step back to its beginning
+KEPT = ("checkpoint.safetensors", "checkpoint.previous.safetensors", "weights-*.safetensors")
+
+
+class Manifest(Strict):
+    """What an archive holds: the cell.json of each run that a figure shows, and the sha256 of every file."""
+
+    runs: tuple[dict[str, Any], ...]
+    files: dict[str, str]
+
+
+def pack(store: Path, seeds: Sequence[int], runs: Sequence[dict[str, Any]], output: Path) -> Manifest:
+    """Write every run of these seeds that the store holds to `output`: the same runs are the same bytes.
+
+    runs: the content of each cell.json, for the manifest. Raises UserError when `output` cannot be written.
+    """
+    paths = {path.relative_to(store).as_posix(): path for path in _kept(store, seeds)}
+    digests = {name: _sha256(path.read_bytes()) for name, path in sorted(paths.items())}
+    manifest = Manifest(runs=tuple(runs), files=digests)
+
+    def write(stream: BinaryIO) -> None:
+        with tarfile.open(fileobj=stream, mode="w") as archive:
+            _add(archive, MANIFEST, manifest.model_dump_json(indent=1).encode())
+            for name in digests:
+                _add(archive, name, paths[name].read_bytes())
+
+    replace(output, write)
+    return manifest
+
+
+def unpack(archive: Path, store: Path) -> tuple[Manifest, list[str]]:
+    """Put the runs of an archive into a store; what was new there comes back: {digest}/seed{S} of each.
+
+    A run that the store has begun already stays as it is, whatever it holds.
+
+    Raises UserError, and leaves the store as it was, for an archive that is damaged or holds anything but runs.
+    """
+    try:
+        with tarfile.open(archive, mode="r:") as opened:
+            manifest = Manifest.model_validate_json(_content(opened, MANIFEST))
+            for name, digest in manifest.files.items():
+                _require_run(name)
+                if _sha256(_content(opened, name)) != digest:
+                    raise ValueError(f"{name} is not what the manifest says")
+            new = sorted({run_of(name) for name in manifest.files if not (store / run_of(name)).exists()})
+            for name in manifest.files:
+                if run_of(name) in new:
+                    _write(store / name, _content(opened, name))
+    except (OSError, KeyError, ValueError, tarfile.TarError) as error:
+        raise UserError(f"{archive} is no whole archive of trained runs: {error}. Fetch it again.") from None
+    return manifest, new
+
+
+def run_of(name: str) -> str:
+    """{digest}/seed{S} of a file's name."""
+    return name.rsplit("/", 1)[0]
+
+
+def _kept(store: Path, seeds: Sequence[int]) -> Iterator[Path]:
+    for seed in seeds:
+        for pattern in KEPT:
+            yield from store.glob(f"*/seed{seed}/{pattern}")
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)  # without owner and time
+    entry.size = len(content)
+    archive.addfile(entry, io.BytesIO(content))
+
+
+def _content(archive: tarfile.TarFile, name: str) -> bytes:
+    stream = archive.extractfile(name)
+    if stream is None:
+        raise KeyError(f"{name} is no file")
+    return stream.read()
+
+
+def _require_run(name: str) -> None:
+    """Nothing may be written but where a store keeps a run."""
+    if not re.fullmatch(r"[0-9a-f]+/seed\d+/(checkpoint(\.previous)?|weights-\d+)\.safetensors", name):
+        raise ValueError(f"{name!r} is no file of a run")
+
+
+def _write(path: Path, content: bytes) -> None:
+    replace(path, lambda stream: stream.write(content))
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
