@@ -1,0 +1,190 @@
+"""What would another reading of the paper give? Each alternative is put alone into a copy of the source and trained.
+
+    python benchmarks/alternatives.py FOLDER > results/reference/alternatives_laptop.csv
+
+The runs are paired: the same seeds, hence the same initial draws, minibatches and noise, the same step size. FOLDER
+holds the copies, the raw files and what was found; what was tried there is not tried again. One row an alternative,
+cell and split: our bound, the alternative's, their mean difference over seeds and its standard error, in nats per
+data point after SAMPLES training samples; NaN where a seed diverged.
+"""
+
+import csv
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).parents[1]
+SAMPLES = 1_000_000
+SEEDS = (0, 1, 2)
+COLUMNS = [
+    *("question", "alternative", "dataset", "estimator", "n_latent", "step_size", "samples", "seeds"),
+    *("split", "ours", "theirs", "difference", "std_error"),
+]
+
+
+class Cell(NamedTuple):
+    dataset: str
+    estimator: str
+    n_latent: int
+    step_size: float  # of our laptop runs: results/reference/paper_comparison_laptop.csv
+
+
+MNIST, SMALL_MNIST = Cell("mnist", "aevb", 10, 0.02), Cell("mnist", "aevb", 3, 0.02)
+FREY = Cell("frey", "aevb", 10, 0.01)
+SLEEPY_MNIST, SLEEPY_FREY = Cell("mnist", "wake_sleep", 10, 0.02), Cell("frey", "wake_sleep", 10, 0.01)
+
+
+class Change(NamedTuple):
+    """A text of a file below src/aevb, and what stands there instead."""
+
+    file: str
+    old: str
+    new: str
+
+
+class Alternative(NamedTuple):
+    question: str
+    answer: str
+    cells: tuple[Cell, ...]
+    change: Change
+
+
+NOTHING = Change("__init__.py", "", "")
+BINARISED = Change("bounds.py", ".div_(scale)", ".div_(scale).round_()")
+SCALE = Change("data.py", "        256.0,", "        255.0,")
+SPLIT = Change("data.py", "np.random.RandomState(0)", "np.random.RandomState(1)")
+WIDE_START = Change("models.py", "INITIAL_STD = 0.01", "INITIAL_STD = 0.1")
+NO_BIAS = Change(
+    "models.py",
+    "device=generator.device)\n            for",
+    "device=generator.device) * is_weight(name)\n            for",
+)
+NO_PRIOR = Change("optimisers.py", "weight_decay=decay", "weight_decay=0.0")
+FULL_PRIOR = Change("estimators/__init__.py", "grads, batch_size / n_train)", "grads, 1.0)")
+BIAS_PRIOR = Change("optimisers.py", "(False, 0.0)", "(False, prior)")
+NO_WARM_UP = Change("optimisers.py", ">= warm_up", ">= 0")
+UNCLIPPED = Change("models.py", ".clamp(0, 1)", "")
+SCALED = Change("models.py", "*mlp(phi, x).chunk(2, -1)", "(h := mlp(phi, x).chunk(2, -1))[0], 0.1 * h[1]")
+NO_FLOOR = Change("models.py", "self.log_var_floor, self.log_var_floor)", "-1e9, -1e9)")
+
+BOTH = (MNIST, FREY)
+ALTERNATIVES = (
+    Alternative("as we read it", "", (MNIST, SMALL_MNIST, FREY, SLEEPY_MNIST, SLEEPY_FREY), NOTHING),
+    Alternative("grey levels of MNIST", "binarised at 1/2", (MNIST,), BINARISED),
+    Alternative("scale of Frey Face", "/255", (FREY,), SCALE),
+    Alternative("split of Frey Face", "another permutation", (FREY,), SPLIT),
+    Alternative("initialisation", "variance 0.01", BOTH, WIDE_START),
+    Alternative("initialisation", "biases at zero", BOTH, NO_BIAS),
+    Alternative("prior on parameters", "none", BOTH, NO_PRIOR),
+    Alternative("prior on parameters", "in full for every minibatch", BOTH, FULL_PRIOR),
+    Alternative("prior on parameters", "on biases too", BOTH, BIAS_PRIOR),
+    Alternative("Adagrad", "no accumulation before the first step", BOTH, NO_WARM_UP),
+    Alternative(
+        "step size", "0.01", tuple(cell._replace(step_size=0.01) for cell in (MNIST, SMALL_MNIST)), NOTHING
+    ),
+    Alternative(
+        "step size", "0.02", tuple(cell._replace(step_size=0.02) for cell in (FREY, SLEEPY_FREY)), NOTHING
+    ),
+    Alternative(
+        "step size", "0.1", tuple(cell._replace(step_size=0.1) for cell in (MNIST, SMALL_MNIST)), NOTHING
+    ),
+    Alternative("wake-sleep's dreams", "not clipped", (SLEEPY_FREY,), UNCLIPPED),
+    Alternative("wake-sleep's log-variance", "times 0.1", (SLEEPY_MNIST, SLEEPY_FREY), SCALED),
+    Alternative("floor of the variance", "none", (FREY,), NO_FLOOR),
+)
+
+
+def with_alternative(alternative: Alternative, folder: Path) -> Path:
+    """A copy of the package that reads the paper so."""
+    source = folder / "src"
+    shutil.copytree(ROOT / "src/aevb", source / "aevb", ignore=shutil.ignore_patterns("__pycache__"))
+    change = alternative.change
+    if change is not NOTHING:
+        file = source / "aevb" / change.file
+        text = file.read_text()
+        assert text.count(change.old) == 1, f"{change.file} does not hold {change.old!r} once"
+        file.write_text(text.replace(change.old, change.new))
+    return source
+
+
+def trained(cell: Cell, source: Path, folder: Path) -> dict[str, list[float]]:
+    """The last bounds of each seed, by split, with the package of `source`."""
+    environment = os.environ | {"PYTHONPATH": str(source)}
+    command = [sys.executable, __file__, "--train", json.dumps(cell), str(folder)]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    result: dict[str, list[float]] = json.loads(done.stdout)
+    return result
+
+
+def train(cell: Cell, folder: Path) -> dict[str, list[float]]:
+    """In a process of its own, which imports the copy."""
+    import torch
+
+    from aevb import config, data
+    from aevb.training import Member, Trainer
+
+    torch.set_num_threads(1)
+    protocol = config.read(ROOT / "config.yaml")
+    sizes = {"mnist": (500, 50_000), "frey": (200, 1_600)}[cell.dataset]
+    one = protocol.cell(cell.dataset, cell.estimator, sizes[0], cell.n_latent, sizes[1])  # type: ignore[arg-type]
+    points = data.prepare(cell.dataset, folder.parents[1] / "raw")
+    trainer = Trainer(one, points, torch.device("cpu"), folder / "store")
+    runs = trainer.train([Member(seed, cell.step_size) for seed in SEEDS], SAMPLES)
+
+    def last(split: str) -> list[float]:
+        return [[row["bound"] for row in run.trace.rows if row["split"] == split][-1] for run in runs]
+
+    return {split: last(split) for split in ("train", "test")}
+
+
+def rows_of(alternative: Alternative, cell: Cell, found: Any, ours: Any) -> list[dict[str, Any]]:
+    """A row for each split."""
+    rows = []
+    for split, theirs in found.items():
+        differences = [a - b for a, b in zip(theirs, ours[split], strict=True)]
+        rows.append(
+            {
+                "question": alternative.question,
+                "alternative": alternative.answer,
+                **cell._asdict(),
+                "samples": SAMPLES,
+                "seeds": len(SEEDS),
+                "split": split,
+                "ours": statistics.mean(ours[split]),
+                "theirs": statistics.mean(theirs),
+                "difference": statistics.mean(differences),
+                "std_error": statistics.stdev(differences) / len(SEEDS) ** 0.5,
+            }
+        )
+    return rows
+
+
+def main(folder: Path) -> None:
+    table = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
+    table.writeheader()
+    ours: dict[tuple[str, str, int], Any] = {}
+    for n, alternative in enumerate(ALTERNATIVES):
+        for cell in alternative.cells:
+            place = folder / f"{n:02}" / "-".join(map(str, cell))
+            known = place / "bounds.json"
+            if not known.exists():
+                shutil.rmtree(place / "src", ignore_errors=True)
+                bounds = trained(cell, with_alternative(alternative, place), place)
+                known.write_text(json.dumps(bounds))
+            found = json.loads(known.read_text())
+            reference = ours.setdefault(cell[:3], found)
+            if alternative.answer:
+                table.writerows(rows_of(alternative, cell, found, reference))
+                sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--train":
+        print(json.dumps(train(Cell(*json.loads(sys.argv[2])), Path(sys.argv[3]))))
+    else:
+        main(Path(sys.argv[1]).absolute())
