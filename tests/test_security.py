@@ -108,8 +108,9 @@ def test_a_module_that_lies_in_the_work_folder_is_not_taken_for_a_librarys(sourc
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith("imported")] == []
 
 
-def test_a_dotted_name_is_found_from_here_and_leaves_the_path_as_it_was(tmp_path, monkeypatch):
+def test_a_dotted_name_is_found_from_here_after_all_others(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "package").mkdir()
     (tmp_path / "package/ours.py").write_text("def build(model, optimiser, n_train):\n    return None\n")
     code = "from aevb import estimators; print(estimators.load('ours', 'package.ours').__name__)"
@@ -117,7 +118,8 @@ def test_a_dotted_name_is_found_from_here_and_leaves_the_path_as_it_was(tmp_path
     assert done.stdout == "build\n"
     before = list(sys.path)
     assert provenance.estimator("ours", "package.ours") == str(tmp_path / "package/ours.py")
-    assert sys.path == before
+    assert provenance.estimator("ours", "package.ours") == str(tmp_path / "package/ours.py")
+    assert sys.path == [*before, str(tmp_path)]
 
 
 CACHES = {
