@@ -125,14 +125,16 @@ def killed(
 ) -> list[Landing]:
     """Train below root/0, root/1, ..., killing each run again and again; then let the last one end.
 
-    There are at least `wanted` kills, at `places` different places within the runs.
+    There are at least `wanted` kills, at `places` different places within the runs. A kill that left one seed without
+    a checkpoint counts as none of these: what it left of the others is stepped back from, so nothing is resumed.
     """
     kills: list[Landing] = []
     # a run takes about `wanted` kills on any machine, and a single one comes before the end
     longest = whole.start + min(4 / wanted, 0.5) * whole.seconds
 
     def enough() -> bool:
-        under_way = {kill.steps for kill in kills if kill.steps and 0 < max(kill.steps) < whole.steps}
+        resumed = [kill.steps for kill in kills if kill.steps and min(kill.steps) > 0]
+        under_way = {steps for steps in resumed if max(steps) < whole.steps}
         return len(kills) >= wanted and len(under_way) >= places
 
     for n in range(30):
