@@ -185,22 +185,27 @@ class Plan(Strict):
     @cached_property
     def _families(self) -> dict[bool, dict[tuple[Any, ...], list[int]]]:
         """The N_z of all cells that differ in nothing else: of the figures' (True), and with the studies' (False)."""
-        found: dict[bool, dict[tuple[Any, ...], list[int]]] = {}
-        for shown, cells in ((True, self.all_cells()), (False, self.every_cell())):
-            found[shown] = defaultdict(list)
-            for cell in cells:
-                found[shown][_but_n_latent(cell)].append(cell.n_latent)
-        return found
+        return {True: _families(self.all_cells()), False: _families(self.every_cell())}
 
     def gradient_cells(self) -> list[Cell]:
         """The cell of each chosen dataset whose training the gradients follow."""
+        return self._followed
 
+    @cached_property
+    def _followed(self) -> list[Cell]:
         def followed(cell: Cell) -> bool:
             run = self.gradients.runs.get(cell.dataset)
             sizes = (GradientJob.REFERENCE, TRAIN_SIZES[cell.dataset], cell.n_hidden, cell.n_latent)
             return run is not None and sizes == (cell.estimator, cell.n_train, run.n_hidden, run.n_latent)
 
         return list(filter(followed, self.all_cells()))
+
+
+def _families(cells: list[Cell]) -> dict[tuple[Any, ...], list[int]]:
+    found: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for cell in cells:
+        found[_but_n_latent(cell)].append(cell.n_latent)
+    return found
 
 
 def _but_n_latent(cell: Cell) -> tuple[Any, ...]:
