@@ -18,6 +18,9 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import changes
+from changes import Change
+
 ROOT = Path(__file__).parents[1]
 SAMPLES = 1_000_000
 SEEDS = (0, 1, 2)
@@ -37,14 +40,6 @@ class Cell(NamedTuple):
 MNIST, SMALL_MNIST = Cell("mnist", "aevb", 10, 0.02), Cell("mnist", "aevb", 3, 0.02)
 FREY = Cell("frey", "aevb", 10, 0.01)
 SLEEPY_MNIST, SLEEPY_FREY = Cell("mnist", "wake_sleep", 10, 0.02), Cell("frey", "wake_sleep", 10, 0.01)
-
-
-class Change(NamedTuple):
-    """A text of a file below src/aevb, and what stands there instead."""
-
-    file: str
-    old: str
-    new: str
 
 
 class Alternative(NamedTuple):
@@ -103,12 +98,7 @@ def with_alternative(alternative: Alternative, folder: Path) -> Path:
     """A copy of the package that reads the paper so."""
     source = folder / "src"
     shutil.copytree(ROOT / "src/aevb", source / "aevb", ignore=shutil.ignore_patterns("__pycache__"))
-    change = alternative.change
-    if change is not NOTHING:
-        file = source / "aevb" / change.file
-        text = file.read_text()
-        assert text.count(change.old) == 1, f"{change.file} does not hold {change.old!r} once"
-        file.write_text(text.replace(change.old, change.new))
+    changes.make(alternative.change, source / "aevb")
     return source
 
 

@@ -16,6 +16,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import changes
+from changes import Change
+
 ROOT = Path(__file__).parents[1]
 COPIED = [
     "Snakefile",
@@ -84,10 +87,7 @@ def planted(mutation: Mutation, folder: Path) -> Path:
         else:
             source.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, source / name)
-    file = source / "src/aevb" / mutation.file
-    text = file.read_text()
-    assert mutation.old in text, f"{mutation.file} does not hold {mutation.old!r}"
-    file.write_text(text.replace(mutation.old, mutation.new) if mutation.old else text)
+    changes.make(Change(mutation.file, mutation.old, mutation.new), source / "src/aevb")
     return source
 
 

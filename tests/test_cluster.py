@@ -2,10 +2,7 @@
 
 import yaml
 
-from aevb import store
-from workflows import CELL, ROOT, SMOKE_DIGITS, snakemake, succeeded
-
-RUN = f"results/runs/{CELL}/seed0/weights.safetensors"
+from workflows import ROOT, RUN, SMOKE_DIGITS, assert_same_weights, snakemake, succeeded
 
 
 def test_jobs_that_a_submit_command_starts_give_the_same_bytes(digits, source, tmp_path):
@@ -20,10 +17,7 @@ def test_jobs_that_a_submit_command_starts_give_the_same_bytes(digits, source, t
     submitted = (tmp_path / "submitted.txt").read_text().splitlines()
     assert len(submitted) == 2  # the search and the training; the rest is too small for a queue
     assert (tmp_path / "results/figures/figure4.svg").exists()
-    found, expected = (store.read_weights(folder / RUN).tensors for folder in (tmp_path, digits))
-    assert {name: value.tolist() for name, value in found.items()} == {
-        name: value.tolist() for name, value in expected.items()
-    }
+    assert_same_weights(tmp_path, digits)
 
 
 def test_a_gpu_is_asked_for_by_name_where_the_login_node_has_none(source, tmp_path):

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+import helpers
 from aevb.experiments import (
     Cell,
     CertificationJob,
@@ -36,17 +37,8 @@ CELLS = st.builds(
     train_points=SIZES,
     settings=st.dictionaries(st.sampled_from("abc"), SIZES | st.floats(0, 1)),
 )
-CELL = Cell(
-    dataset="digits",
-    estimator="aevb",
-    n_hidden=100,
-    n_latent=2,
-    n_train=1500,
-    decoder="bernoulli",
-    batch_size=100,
-    warm_up=100,
-    train_points=1500,
-    settings={"n_samples": 1},
+CELL = helpers.CELL.model_copy(
+    update={"n_hidden": 100, "n_train": 1500, "warm_up": 100, "train_points": 1500}
 )
 TASK = EvidenceTask(name="elbo", settings={"draws": 100}, samples=(10_000, 100_000))
 

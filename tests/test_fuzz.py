@@ -136,20 +136,16 @@ def test_a_mat_file_is_the_matrix_or_refused(tmp_path):
 
 # --------------------------------------------------------------------------------------------------------- config
 
-PLACES = []
+
+def places(value, path=()):
+    """The path of everything below a value."""
+    keys = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    for key in keys:
+        yield (*path, key)
+        yield from places(value[key], (*path, key))
 
 
-def _walk(value, path=()):
-    PLACES.append(path)
-    children = (
-        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    )
-    for key, child in children:
-        _walk(child, (*path, key))
-
-
-_walk(RAW)
-PLACES = [path for path in PLACES if path]
+PLACES = list(places(RAW))
 SCALARS = st.one_of(
     st.none(),
     st.booleans(),

@@ -9,9 +9,9 @@ import pytest
 
 from aevb import UserError, provenance, release
 from aevb.jobs import share
-from workflows import CELL, SMOKE_DIGITS, edited, snakemake, stored, succeeded, with_value
+from workflows import RUN, SMOKE_DIGITS, edited, snakemake, stored, succeeded, with_value
 
-RUN = "0123456789abcdef01234567/seed0"
+STORED = "0123456789abcdef01234567/seed0"
 FILES = {
     "checkpoint.safetensors": b"c",
     "checkpoint.previous.safetensors": b"p",
@@ -26,7 +26,7 @@ def store(tmp_path):
     """Runs of three seeds, with what is not handed on."""
     root = tmp_path / "store"
     for seed in (0, 1, 1000):
-        folder = root / RUN.replace("seed0", f"seed{seed}")
+        folder = root / STORED.replace("seed0", f"seed{seed}")
         folder.mkdir(parents=True)
         for name, content in FILES.items():
             (folder / name).write_bytes(content + str(seed).encode())
@@ -48,7 +48,7 @@ def test_what_was_packed_comes_out_as_it_was(store, tmp_path):
     archive = tmp_path / "runs.tar"
     release.pack(store, [0, 1000], [cell()], archive)
     manifest, new = release.unpack(archive, tmp_path / "other")
-    assert new == [RUN, RUN.replace("seed0", "seed1000")]
+    assert new == [STORED, STORED.replace("seed0", "seed1000")]
     expected = {name: text for name, text in content(store).items() if "seed1/" not in name}
     expected = {name: text for name, text in expected.items() if "lock" not in name}
     assert content(tmp_path / "other") == expected
@@ -67,11 +67,11 @@ def test_a_run_that_is_there_stays_as_it_is(store, tmp_path):
     archive = tmp_path / "runs.tar"
     release.pack(store, [0, 1000], [cell()], archive)
     mine = tmp_path / "mine"
-    (mine / RUN).mkdir(parents=True)
-    (mine / RUN / "checkpoint.safetensors").write_bytes(b"further")
+    (mine / STORED).mkdir(parents=True)
+    (mine / STORED / "checkpoint.safetensors").write_bytes(b"further")
     _, new = release.unpack(archive, mine)
-    assert new == [RUN.replace("seed0", "seed1000")]
-    assert content(mine / RUN) == {"checkpoint.safetensors": b"further"}
+    assert new == [STORED.replace("seed0", "seed1000")]
+    assert content(mine / STORED) == {"checkpoint.safetensors": b"further"}
 
 
 def forged(path, files, manifest=None):
@@ -91,14 +91,14 @@ def forged(path, files, manifest=None):
     [
         "../../x/checkpoint.safetensors",
         "/etc/passwd",
-        f"{RUN}/lock",
-        f"{RUN}/../checkpoint.safetensors",
-        f"{RUN}/weights-1.safetensors/x",
+        f"{STORED}/lock",
+        f"{STORED}/../checkpoint.safetensors",
+        f"{STORED}/weights-1.safetensors/x",
         "abc/seed0/run.py",
     ],
 )
 def test_nothing_is_written_anywhere_but_where_runs_lie(tmp_path, name):
-    archive = forged(tmp_path / "evil.tar", {f"{RUN}/checkpoint.safetensors": b"fine", name: b"evil"})
+    archive = forged(tmp_path / "evil.tar", {f"{STORED}/checkpoint.safetensors": b"fine", name: b"evil"})
     with pytest.raises(UserError, match="is no file of a run"):
         release.unpack(archive, tmp_path / "deep" / "store")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["evil.tar"]
@@ -152,5 +152,4 @@ def test_figures_are_drawn_from_a_release_without_training(digits, source, tmp_p
     with edited(source / "config.yaml", with_value("scales.smoke.seeds", 1)):
         succeeded(snakemake(source, taker, "figure4", "step_sizes", config=SMOKE_DIGITS))
     assert stored(taker) == before
-    run = f"results/runs/{CELL}/seed0/weights.safetensors"
-    assert (taker / run).read_bytes() == (digits / run).read_bytes()
+    assert (taker / RUN).read_bytes() == (digits / RUN).read_bytes()

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +20,14 @@ import numpy as np
 import pytest
 import yaml
 
+from aevb import store, trees
+
 ROOT = Path(__file__).parents[1]
 PROTOCOL = yaml.safe_load((ROOT / "config.yaml").read_text())
 SMOKE_DIGITS = ("scale=smoke", "datasets=digits")
 TRAIN_SIZES = {"mnist": 50_000, "frey": 1_600, "digits": 1_500}  # of the paper; of digits, ours
 CELL = "digits/aevb/h100-z2-n1500"  # the cell that executing tests train
+RUN = f"results/runs/{CELL}/seed0/weights.safetensors"
 FIGURES = ["figure2", "figure3", "figure4", "figure5"]
 IDENTITY = ["dataset", "estimator", "n_hidden", "n_latent", "n_train"]
 
@@ -126,6 +130,21 @@ def stored(work):
         for path in files
         if path.is_file()
     }
+
+
+def assert_same_weights(work, other):
+    """Bit for bit, those that the run of CELL ended with in two folders."""
+    found, expected = (store.read_weights(folder / RUN).tensors for folder in (work, other))
+    assert trees.equal(found, expected)
+
+
+def until(found, seconds=180):
+    """What `found` returns, as soon as it is something."""
+    end = time.monotonic() + seconds
+    while not (something := found()):
+        assert time.monotonic() < end, f"nothing within {seconds} seconds"
+        time.sleep(0.02)
+    return something
 
 
 def grid(datasets, figures=FIGURES):

@@ -129,10 +129,9 @@ def _read(address: str, limit: int) -> bytes:
         raise_on_status=False,
     )
     with requests.Session() as session:
-        session.mount("http://", HTTPAdapter(max_retries=retry))
+        encrypted = address.lower().startswith("https:")
+        session.mount("http://", _Refused() if encrypted else HTTPAdapter(max_retries=retry))
         session.mount("https://", HTTPAdapter(max_retries=retry))
-        if address.lower().startswith("https:"):
-            session.mount("http://", _Refused())
         # A .gz must arrive compressed, even from a server that calls the compression a transfer encoding.
         response = session.get(address, stream=True, timeout=STALL, headers={"Accept-Encoding": "identity"})
         response.raise_for_status()

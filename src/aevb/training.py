@@ -212,9 +212,8 @@ class _Stack:
 
     def _record_block(self, infos: estimators.Info, started: float) -> None:
         said = list(zip(self.runs, infos.bound.tolist(), infos.surrogate.tolist(), strict=True))
-        seconds = (
-            time.monotonic() - started
-        )  # after their values are here: until then a GPU may still compute
+        # after their values are here: until then a GPU may still compute
+        seconds = time.monotonic() - started
         samples = self.block_steps * self.step_samples
         for run, bound, surrogate in said:
             run.trace.add_block(self.block_steps, samples, seconds, bound, surrogate)

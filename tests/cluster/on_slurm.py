@@ -7,15 +7,13 @@ import importlib.util
 import re
 import shutil
 import subprocess
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from aevb import store
-from workflows import CELL, SMOKE_DIGITS, grid, snakemake, stored, succeeded
+from workflows import RUN, SMOKE_DIGITS, assert_same_weights, grid, snakemake, stored, succeeded, until
 
 SLURM = Path(__file__).with_name("slurm.sh")
 PROFILE = [
@@ -24,7 +22,6 @@ PROFILE = [
     *("--slurm-no-account", "--slurm-status-command", "squeue"),
     *("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "10"),
 ]
-RUN = f"results/runs/{CELL}/seed0/weights.safetensors"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,10 +50,6 @@ def alone(source, tmp_path_factory):
 def on_slurm(source, work, *arguments, config=SMOKE_DIGITS):
     # a job finds the mirror, the path and the package in its environment, which sbatch hands on
     return snakemake(source, work, *PROFILE, *arguments, config=[*config, "device=cpu"])
-
-
-def weights(work):
-    return store.read_weights(work / RUN).tensors
 
 
 def jobs():
@@ -93,28 +86,15 @@ def test_a_job_that_is_cancelled_midway_goes_on_from_the_store(source, tmp_path,
     shutil.copytree(alone / "results/step_sizes", tmp_path / "results/step_sizes")
     with ThreadPoolExecutor() as pool:
         run = pool.submit(on_slurm, source, tmp_path, RUN, config=[*SMOKE_DIGITS, "scale=laptop"])
-        kept = _wait_for(lambda: _on_the_way(tmp_path))
+        kept = until(lambda: _on_the_way(tmp_path))
         subprocess.run(["scancel", "--state=RUNNING", "--user=root"], check=True)
         said = succeeded(run.result())
     assert "Trying to restart job" in said
-    before, after = kept, {name: stored(tmp_path)[name] for name in kept}
-    assert before == after
-    assert {name: value.tolist() for name, value in weights(tmp_path).items()} == {
-        name: value.tolist() for name, value in weights(alone).items()
-    }
+    assert {name: stored(tmp_path)[name] for name in kept} == kept
+    assert_same_weights(tmp_path, alone)
 
 
 def _on_the_way(work):
     """The weights that the run keeps where the smaller scale would have ended."""
     found = stored(work) if (work / "results/.cells").exists() else {}
     return {name: what for name, what in found.items() if name.endswith("weights-200000.safetensors")}
-
-
-def _wait_for(look, seconds=180):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found = look()
-        if found:
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"nothing in {seconds} seconds")

@@ -135,12 +135,14 @@ def compared(cells, file):
     ]
 
 
+def first_runs(cells, file):
+    """That file of the first seed of these cells."""
+    return [f"results/runs/{cell.path}/seed0/{file}" for cell in cells]
+
+
 def weights_of(figure):
-    """The final weights of the first seed of each of the figure's cells."""
-    return [
-        f"results/runs/{cell.path}/seed0/weights.safetensors"
-        for cell in EXPERIMENTS.cells(figure)
-    ]
+    """The final weights that the figure shows."""
+    return first_runs(EXPERIMENTS.cells(figure), "weights.safetensors")
 
 
 def accepted(datasets):

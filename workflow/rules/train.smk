@@ -92,9 +92,7 @@ rule release:
 
 rule archive:
     input:
-        runs=listed(
-            [f"results/runs/{cell.path}/seed0/cell.json" for cell in PAPER_CELLS]
-        ),
+        runs=listed(first_runs(PAPER_CELLS, "cell.json")),
         code=[str(PACKAGE / "release.py")],
     output:
         "results/release/{scale}.tar",
