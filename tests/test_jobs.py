@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aevb import UserError, data, jobs, models, provenance, store
+from aevb import UserError, data, jobs, models, provenance, store, tables
 from aevb.__main__ import main
 from aevb.experiments import (
     Cell,
@@ -521,11 +521,24 @@ COMPARISON = pd.DataFrame(
 PAGE = "# Title\n<!-- paper-comparison:begin -->\nold\n<!-- paper-comparison:end -->\nthe end\n"
 
 
+SHOWN = CELL.model_copy(update={"dataset": "mnist", "n_hidden": 500, "n_latent": 3, "n_train": 50_000})
+COSTS = pd.DataFrame(
+    [
+        dict.fromkeys(tables.COSTS, 1) | cell.identity | {"device": "cpu"}
+        for cell in (SHOWN, SHOWN.model_copy(update={"n_hidden": 7}))
+    ]
+)
+
+
 def readme(tmp_path, text):
-    paths = {name: tmp_path / name for name in ("comparison", "reference", "readme", "output")}
+    paths = {
+        name: tmp_path / name for name in ("comparison", "costs", "references", "readme", "shown", "output")
+    }
     COMPARISON.to_csv(paths["comparison"], index=False)
+    COSTS.to_csv(paths["costs"], index=False)
+    (tmp_path / "figure2.png").write_bytes(b"a picture")
     paths["readme"].write_text(text)
-    collect.readme(scale="laptop", **paths)
+    collect.readme(scale="laptop", figures=[tmp_path / "figure2.png"], figure2=[SHOWN], figure3=[], **paths)
     return paths
 
 
@@ -534,9 +547,16 @@ def test_the_readme_gets_the_table_between_its_markers_and_nothing_else(tmp_path
     text = paths["readme"].read_text()
     block = paths["output"].read_text()
     assert text == PAGE.replace("old", block)
-    assert "| 2 | mnist, N_z = 3 | AEVB | 1 M |" in block
+    assert "| 2 | MNIST, N_z = 3 | AEVB | 1 M |" in block
     assert "`laptop`" in block
-    pd.testing.assert_frame_equal(pd.read_csv(paths["reference"]), COMPARISON)
+    pd.testing.assert_frame_equal(
+        pd.read_csv(paths["references"] / "paper_comparison_laptop.csv"), COMPARISON
+    )
+    [cost] = pd.read_csv(paths["references"] / "costs_laptop.csv").to_dict(
+        "records"
+    )  # no cell of another figure
+    assert (cost["figure"], cost["n_hidden"]) == (2, 500)
+    assert (paths["shown"] / "figure2.png").read_bytes() == b"a picture"
     assert readme(tmp_path, text)["readme"].read_text() == text
 
 
@@ -545,7 +565,8 @@ def test_a_readme_without_markers_is_left_alone_and_so_is_the_reference(tmp_path
         readme(tmp_path, "# Title\n")
     assert (tmp_path / "readme").read_text() == "# Title\n"
     assert not (tmp_path / "output").exists()
-    assert not (tmp_path / "reference").exists()
+    assert not (tmp_path / "references").exists()
+    assert not (tmp_path / "shown").exists()
 
 
 def files_with(stem):

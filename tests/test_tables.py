@@ -1,4 +1,4 @@
-"""The tables: interpolation on the paper's curves, intervals, and the text that is made of them."""
+"""The tables: interpolation on the paper's curves, intervals, and their pages in the report."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from aevb import UserError, tables
+from aevb import tables
 
 PAPER = pd.read_csv(Path(__file__).parents[1] / "results/reference/paper.csv")
 COLUMNS = [  # the contract of results/tables/paper_comparison.csv
@@ -102,19 +102,6 @@ def test_a_diverged_seed_leaves_the_row_and_empties_ours():
     assert table["ours"].iloc[0] == -150.5
     assert np.isnan(table["ours"].iloc[1])
     assert np.isfinite(table["paper"]).all()
-    assert tables.markdown_table(table).endswith("| diverged |")
-
-
-def test_the_readme_shows_the_last_point_common_to_train_and_test():
-    train = bounds([10**6, 2 * 10**6], [[-155.0, -149.0], [-155.2, -149.2]], "train_running")
-    ours = pd.concat([train, bounds([10**6], [[-153.0], [-153.2]])])
-    table = tables.paper_comparison(ours, marginal([10**6], -146.0), PAPER)
-    header, _, figure2, figure3 = tables.markdown_table(table).splitlines()
-    assert figure2 == (
-        "| 2 | mnist, N_z = 3 | AEVB | 1 M | -155.3 | -155.1 [-156.4, -153.8] | -153.0 | -153.1 [-154.4, -151.8] |"
-    )
-    assert figure3.startswith("| 3 | mnist, N_train = 1000 | AEVB | 1 M | – | – | -14")
-    assert header.count("|") == figure2.count("|") == figure3.count("|")
 
 
 def test_no_runs_of_the_paper_give_empty_tables():
@@ -122,19 +109,7 @@ def test_no_runs_of_the_paper_give_empty_tables():
     table = tables.paper_comparison(digits, marginal([10**6], -30.0, dataset="digits"), PAPER)
     assert table.empty
     assert table.columns.tolist() == COLUMNS
-    assert len(tables.markdown_table(table).splitlines()) == 2
     assert "samples" in tables.to_html(table, "Title", "Note")
-
-
-def test_markers():
-    text = "before\n<!-- results:begin -->\nold\n<!-- results:end -->\nafter <!-- other:begin -->x<!-- other:end -->"
-    block = r"| \1 | new |"
-    once = tables.insert_between_markers(text, "results", block)
-    assert once == text.replace("old", block)
-    assert tables.insert_between_markers(once, "results", block) == once
-    for broken in ["no markers", "<!-- results:begin -->", "<!-- results:end --><!-- results:begin -->"]:
-        with pytest.raises(UserError, match="results:begin"):
-            tables.insert_between_markers(broken, "results", block)
 
 
 def test_costs_have_a_row_for_every_run():
@@ -180,16 +155,6 @@ def test_no_runs_have_no_provenance():
     assert table.columns.tolist() == ["item", "value", "runs"]
 
 
-def test_the_readmes_block_names_its_scale_and_source_and_has_the_table():
-    table = tables.paper_comparison(bounds([10**6], -153.0), marginal([10**6], -146.0), PAPER)
-    block = tables.readme_block(table, "laptop")
-    assert "Scale `laptop`" in block
-    assert "`results/reference/paper_comparison_laptop.csv`" in block
-    note, rows = block.split("\n\n")  # Markdown wants an empty line before a table
-    assert rows == tables.markdown_table(table)
-    assert "|" not in note
-
-
 def test_html_is_self_contained_and_formats_numbers():
     frame = pd.DataFrame(
         {
@@ -206,18 +171,6 @@ def test_html_is_self_contained_and_formats_numbers():
     assert "a note" in html
     assert not re.search(r"https?:|src=|@import|url\(", html)
     assert tables.to_html(frame, "A < B", "a note") == html
-
-
-def test_the_readme_shows_the_committed_comparison():
-    # the README's numbers come from results/reference by `snakemake readme`, and by nothing else
-    root = Path(__file__).parents[1]
-    readme = (root / "README.md").read_text(encoding="utf-8")
-    shown = (
-        readme.split("<!-- paper-comparison:begin -->")[1].split("<!-- paper-comparison:end -->")[0].strip()
-    )
-    scale = re.search(r"paper_comparison_(\w+)\.csv", shown)[1]
-    committed = pd.read_csv(root / f"results/reference/paper_comparison_{scale}.csv")
-    assert shown == tables.readme_block(committed, scale)
 
 
 # ------------------------------------------------------------------------------------- bound and log-likelihood

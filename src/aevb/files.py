@@ -65,8 +65,12 @@ def _flush_folder(path: Path) -> None:
         ) from error
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    replace(path, lambda stream: stream.write(content))
+
+
 def write_text(path: Path, text: str) -> None:
-    replace(path, lambda stream: stream.write(text.encode()))
+    write_bytes(path, text.encode())
 
 
 def write_table(path: Path, frame: "pd.DataFrame") -> None:

@@ -110,23 +110,3 @@ rule html:
     localrule: True
     shell:
         "python -m aevb html --inputs {input.tables} --outputs {output} 2> {log}"
-
-
-rule readme:
-    input:
-        table="results/tables/paper_comparison.csv",
-        code=sources("tables"),
-    output:
-        "results/tables/readme.md",
-    log:
-        "results/logs/tables/readme.log",
-    localrule: True
-    params:
-        scale=EXPERIMENTS.scale,
-        reference=str(
-            ROOT / f"results/reference/paper_comparison_{EXPERIMENTS.scale}.csv"
-        ),
-        readme=str(ROOT / "README.md"),
-    shell:
-        "python -m aevb readme --comparison {input.table} --scale {params.scale} --reference {params.reference:q}"
-        " --readme {params.readme:q} --output {output} 2> {log}"

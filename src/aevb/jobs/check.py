@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from pydantic import TypeAdapter
 
-from aevb import UserError, claims, gate, models, references, regression, tables
+from aevb import UserError, claims, gate, markdown, models, references, regression, tables
 from aevb import nights as simulation
 from aevb.bounds import to_unit
 from aevb.experiments import STAGES, Cell, CheckJob, Job
@@ -184,10 +184,12 @@ def gate_nights(nights: int, output: Path) -> None:
 def regression_page(nights_table: Path, mutations: Path, page: Path) -> None:
     """Put the tables of the gate's errors and of the bugs it notices into docs/regression.md."""
     text = page.read_text(encoding="utf-8")
-    text = tables.insert_between_markers(text, "gate-nights", simulation.markdown(pd.read_csv(nights_table)))
+    text = markdown.insert_between_markers(
+        text, "gate-nights", simulation.markdown(pd.read_csv(nights_table))
+    )
     write_text(
         page,
-        tables.insert_between_markers(
+        markdown.insert_between_markers(
             text, "mutations", _bugs(pd.read_csv(mutations, keep_default_na=False))
         ),
     )

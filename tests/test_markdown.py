@@ -1,0 +1,138 @@
+"""The README's results: one line a curve, what is far from the paper in bold, and nothing that is not committed."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aevb import UserError, markdown, tables
+
+ROOT = Path(__file__).parents[1]
+IDENTITY = {"figure": 2, "dataset": "mnist", "method": "aevb", "n_latent": 3, "n_train": 50_000}
+
+
+def rows(samples, ours, paper=-150.0, split="test", **changes):
+    """Rows of paper_comparison, with an interval of +-1 around ours."""
+    row = IDENTITY | {
+        "split": split,
+        "samples": samples,
+        "paper": paper,
+        "ours": ours,
+        "difference": ours - paper,
+    }
+    return pd.DataFrame([row | {"ci_low": ours - 1, "ci_high": ours + 1} | changes])[tables.COMPARISON]
+
+
+def costs(seeds=1, **changes):
+    cell = {
+        "figure": 2,
+        "dataset": "mnist",
+        "estimator": "aevb",
+        "n_hidden": 500,
+        "n_latent": 3,
+        "n_train": 50_000,
+    }
+    runs = [
+        {"seed": seed, "samples": 2_000_000, "seconds": 180.0, "device": "cpu", "threads": 1}
+        for seed in range(seeds)
+    ]
+    return pd.DataFrame([cell | run | changes for run in runs])
+
+
+def lines(comparison, cost=None):
+    return markdown.comparison_table(comparison, costs() if cost is None else cost).splitlines()
+
+
+def test_a_line_is_at_the_last_point_common_to_train_and_test():
+    comparison = pd.concat(
+        [rows(10**6, -155.1, -155.3, "train"), rows(2 * 10**6, -149.0, split="train"), rows(10**6, -149.4)]
+    )
+    header, _, line = lines(comparison)
+    assert line == (
+        "| 2 | MNIST, N_z = 3 | AEVB | 1 M | -155.3 | -155.1 [-156.1, -154.1] | +0.2 "
+        "| -150.0 | -149.4 [-150.4, -148.4] | +0.6 | 1.5 |"
+    )
+    assert header.count("|") == line.count("|")
+
+
+def test_a_single_split_is_shown_alone_and_one_seed_without_an_interval():
+    [line] = lines(rows(10**6, -149.4, ci_low=np.nan, ci_high=np.nan))[2:]
+    assert "| 1 M | – | – | – | -150.0 | -149.4 | +0.6 |" in line
+
+
+def test_a_diverged_run_is_called_that():
+    [line] = lines(rows(10**6, np.nan))[2:]
+    assert "| -150.0 | diverged | – |" in line
+
+
+def test_no_runs_give_a_table_without_lines():
+    assert len(lines(rows(10**6, -150.0).iloc[:0], costs().iloc[:0])) == 2
+
+
+@pytest.mark.parametrize(
+    ("difference", "dataset", "method", "bold"),
+    [
+        (1.1, "mnist", "aevb", True),
+        (-1.1, "mnist", "wake_sleep", True),
+        (0.9, "mnist", "mcem", False),
+        (24.0, "frey", "aevb", False),
+        (-26.0, "frey", "aevb", True),
+        (5.0, "frey", "wake_sleep", False),
+        (7.0, "frey", "wake_sleep", True),
+    ],
+)
+def test_what_is_far_from_the_paper_is_bold(difference, dataset, method, bold):
+    [line] = lines(rows(10**6, -150.0 + difference, dataset=dataset, method=method))[2:]
+    assert (f"| **{difference:+.1f}** |" in line) == bold
+    assert bold or f"| {difference:+.1f} |" in line
+
+
+def test_minutes_per_million_are_those_of_the_figures_own_cell():
+    # one cell of Figure 2 and one of Figure 3 have the same data, method, N_z and N_train: their widths differ
+    both = pd.concat([costs(), costs(figure=3, n_hidden=100, seconds=60.0)])
+    comparison = pd.concat([rows(10**6, -150.0), rows(10**6, -150.0, figure=3)])
+    assert [line.split(" | ")[-1] for line in lines(comparison, both)[2:]] == ["1.5 |", "0.5 |"]
+    assert lines(rows(10**6, -150.0), costs().iloc[:0])[2].endswith("| – |")
+
+
+def test_the_block_names_its_scale_sources_seeds_hours_and_devices():
+    comparison = rows(10**6, -153.0)
+    block = markdown.readme_block(comparison, costs(seconds=7200.0), "laptop")
+    note, table = block.split("\n\n")  # Markdown wants an empty line before a table
+    assert table == markdown.comparison_table(comparison, costs(seconds=7200.0))
+    assert "Scale `laptop`: 1 seed a curve, 2.0 hours of training in all on cpu (1 thread a run)." in note
+    assert "`results/reference/paper_comparison_laptop.csv` and `costs_laptop.csv`" in note
+    assert "over data points in Figure 3" in note
+    assert "|" not in note
+    many = markdown.readme_block(comparison, pd.concat([costs(5), costs(device="cuda", threads=2)]), "paper")
+    assert "5 seeds a curve" in many
+    assert "on cpu (1 thread a run) and cuda (2 threads a run)" in many
+    assert "over data points" not in many
+
+
+def test_markers():
+    text = "before\n<!-- results:begin -->\nold\n<!-- results:end -->\nafter <!-- other:begin -->x<!-- other:end -->"
+    block = r"| \1 | new |"
+    once = markdown.insert_between_markers(text, "results", block)
+    assert once == text.replace("old", block)
+    assert markdown.insert_between_markers(once, "results", block) == once
+    for broken in ["no markers", "<!-- results:begin -->", "<!-- results:end --><!-- results:begin -->"]:
+        with pytest.raises(UserError, match="results:begin"):
+            markdown.insert_between_markers(broken, "results", block)
+
+
+def test_the_readme_shows_the_committed_comparison_and_figures():
+    # the README's numbers come from results/reference by `snakemake readme`, and by nothing else
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    begin, end = "<!-- paper-comparison:begin -->", "<!-- paper-comparison:end -->"
+    shown = readme.split(begin)[1].split(end)[0].strip()
+    scale = re.search(r"paper_comparison_(\w+)\.csv", shown)[1]
+    reference = ROOT / "results/reference"
+    committed = [pd.read_csv(reference / f"{table}_{scale}.csv") for table in ("paper_comparison", "costs")]
+    assert shown == markdown.readme_block(*committed, scale)
+    assert f"Scale `{scale}`" in shown
+    for n in (2, 3, 4, 5):
+        assert f"(docs/figures/figure{n}.png)" in readme
+        assert (ROOT / f"docs/figures/figure{n}.png").read_bytes().startswith(b"\x89PNG")
