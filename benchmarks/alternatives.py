@@ -25,7 +25,17 @@ ROOT = Path(__file__).parents[1]
 SAMPLES = 1_000_000
 SEEDS = (0, 1, 2)
 COLUMNS = [
-    *("question", "alternative", "dataset", "estimator", "n_latent", "step_size", "samples", "seeds"),
+    *(
+        "question",
+        "alternative",
+        "dataset",
+        "estimator",
+        "n_latent",
+        "step_size",
+        "batch_size",
+        "samples",
+        "seeds",
+    ),
     *("split", "ours", "theirs", "difference", "std_error"),
 ]
 
@@ -35,11 +45,16 @@ class Cell(NamedTuple):
     estimator: str
     n_latent: int
     step_size: float  # of our laptop runs: results/reference/paper_comparison_laptop.csv
+    batch_size: int = 100
 
 
 MNIST, SMALL_MNIST = Cell("mnist", "aevb", 10, 0.02), Cell("mnist", "aevb", 3, 0.02)
 FREY = Cell("frey", "aevb", 10, 0.01)
 SLEEPY_MNIST, SLEEPY_FREY = Cell("mnist", "wake_sleep", 10, 0.02), Cell("frey", "wake_sleep", 10, 0.01)
+LARGE_SLEEPY_FREY = SLEEPY_FREY._replace(
+    n_latent=20
+)  # the cell that leaves the paper's value within 10^6 samples
+ALL_FREY = tuple(FREY._replace(n_latent=n) for n in (2, 5, 10, 20))
 
 
 class Alternative(NamedTuple):
@@ -68,6 +83,12 @@ SCALED = Change("models.py", "*mlp(phi, x).chunk(2, -1)", "(h := mlp(phi, x).chu
 NO_FLOOR = Change("models.py", "self.log_var_floor, self.log_var_floor)", "-1e9, -1e9)")
 
 BOTH = (MNIST, FREY)
+
+
+def with_step_size(step_size: float, *cells: Cell) -> tuple[Cell, ...]:
+    return tuple(cell._replace(step_size=step_size) for cell in cells)
+
+
 ALTERNATIVES = (
     Alternative("as we read it", "", (MNIST, SMALL_MNIST, FREY, SLEEPY_MNIST, SLEEPY_FREY), NOTHING),
     Alternative("grey levels of MNIST", "binarised at 1/2", (MNIST,), BINARISED),
@@ -79,18 +100,21 @@ ALTERNATIVES = (
     Alternative("prior on parameters", "in full for every minibatch", BOTH, FULL_PRIOR),
     Alternative("prior on parameters", "on biases too", BOTH, BIAS_PRIOR),
     Alternative("Adagrad", "no accumulation before the first step", BOTH, NO_WARM_UP),
-    Alternative(
-        "step size", "0.01", tuple(cell._replace(step_size=0.01) for cell in (MNIST, SMALL_MNIST)), NOTHING
-    ),
-    Alternative(
-        "step size", "0.02", tuple(cell._replace(step_size=0.02) for cell in (FREY, SLEEPY_FREY)), NOTHING
-    ),
-    Alternative(
-        "step size", "0.1", tuple(cell._replace(step_size=0.1) for cell in (MNIST, SMALL_MNIST)), NOTHING
-    ),
+    Alternative("step size", "0.01", with_step_size(0.01, MNIST, SMALL_MNIST), NOTHING),
+    Alternative("step size", "0.02", with_step_size(0.02, FREY, SLEEPY_FREY), NOTHING),
+    Alternative("step size", "0.1", with_step_size(0.1, MNIST, SMALL_MNIST), NOTHING),
     Alternative("wake-sleep's dreams", "not clipped", (SLEEPY_FREY,), UNCLIPPED),
     Alternative("wake-sleep's log-variance", "times 0.1", (SLEEPY_MNIST, SLEEPY_FREY), SCALED),
     Alternative("floor of the variance", "none", (FREY,), NO_FLOOR),
+    Alternative("as we read it", "", (*ALL_FREY, LARGE_SLEEPY_FREY), NOTHING),
+    Alternative(
+        "batch size on Frey Face", "500", tuple(cell._replace(batch_size=500) for cell in ALL_FREY), NOTHING
+    ),
+    Alternative("batch size on Frey Face", "500", (LARGE_SLEEPY_FREY._replace(batch_size=500),), NOTHING),
+    Alternative("step size", "0.005, none of the paper's", with_step_size(0.005, FREY), NOTHING),
+    Alternative("step size", "0.002, none of the paper's", with_step_size(0.002, FREY), NOTHING),
+    Alternative("step size", "0.02", with_step_size(0.02, LARGE_SLEEPY_FREY), NOTHING),
+    Alternative("wake-sleep's log-variance", "times 0.1", (LARGE_SLEEPY_FREY,), SCALED),
 )
 
 
@@ -122,6 +146,7 @@ def train(cell: Cell, folder: Path) -> dict[str, list[float]]:
     protocol = config.read(ROOT / "config.yaml")
     sizes = {"mnist": (500, 50_000), "frey": (200, 1_600)}[cell.dataset]
     one = protocol.cell(cell.dataset, cell.estimator, sizes[0], cell.n_latent, sizes[1])  # type: ignore[arg-type]
+    one = one.model_copy(update={"batch_size": cell.batch_size})
     points = data.prepare(cell.dataset, folder.parents[1] / "raw")
     trainer = Trainer(one, points, torch.device("cpu"), folder / "store")
     runs = trainer.train([Member(seed, cell.step_size) for seed in SEEDS], SAMPLES)
