@@ -25,15 +25,8 @@ from aevb.streams import stream
 DRAWS = (25, 50, 100)
 POINTS = 1000
 COLUMNS = [
-    *Cell.IDENTITY,
-    "samples",
-    "draws",
-    "n_points",
-    "bias",
-    "ci_low",
-    "ci_high",
-    "rms_error",
-    "claimed_error",
+    *(*Cell.IDENTITY, "samples", "draws", "n_points"),
+    *("bias", "ci_low", "ci_high", "rms_error", "claimed_error"),
 ]
 
 
@@ -47,9 +40,8 @@ def rows(split: data.Split, folder: Path) -> list[dict[str, object]]:
     truth = appendix_d.evidence(model, params, x, [stream(device, 0, "robust")]).estimate[0]
     found = []
     for draws in DRAWS:
-        estimate = appendix_d.evidence_paper(
-            model, params, x, [stream(device, 0, "paper", draws)], draws=draws
-        )
+        generators = [stream(device, 0, "paper", draws)]
+        estimate = appendix_d.evidence_paper(model, params, x, generators, draws=draws)
         row = against(estimate, truth, appendix_d.DIRECTION)
         found.append(cell.identity | {"samples": run["samples"], "draws": draws} | row)
     return found
