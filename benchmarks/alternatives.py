@@ -1,28 +1,31 @@
 """What would another reading of the paper give? Each alternative is put alone into a copy of the source and trained.
 
     python benchmarks/alternatives.py FOLDER > results/reference/alternatives_laptop.csv
+    python benchmarks/alternatives.py --page results/reference/alternatives_laptop.csv docs/deviations.md
 
 The runs are paired: the same seeds, hence the same initial draws, minibatches and noise, the same step size. FOLDER
 holds the copies, the raw files and what was found; what was tried there is not tried again. One row an alternative,
 cell and split: our bound, the alternative's, their mean difference over seeds and its standard error, in nats per
-data point after SAMPLES training samples; NaN where a seed diverged.
+data point after `samples` training samples; NaN where a seed diverged. `--page` puts them into the page's table.
 """
 
 import csv
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import pandas as pd
+
 import changes
+from aevb import curves, markdown
 from changes import Change
 
 ROOT = Path(__file__).parents[1]
-SAMPLES = 1_000_000
 SEEDS = (0, 1, 2)
 
 
@@ -32,16 +35,20 @@ class Cell(NamedTuple):
     n_latent: int
     step_size: float  # of our laptop runs: results/reference/paper_comparison_laptop.csv
     batch_size: int = 100
+    samples: int = 1_000_000
 
 
 COLUMNS = [
-    *("question", "alternative", *Cell._fields, "samples", "seeds"),
+    *("question", "alternative", *Cell._fields, "seeds"),
     *("split", "ours", "theirs", "difference", "std_error"),
 ]
 MNIST, SMALL_MNIST = Cell("mnist", "aevb", 10, 0.02), Cell("mnist", "aevb", 3, 0.02)
 FREY = Cell("frey", "aevb", 10, 0.01)
 SLEEPY_MNIST, SLEEPY_FREY = Cell("mnist", "wake_sleep", 10, 0.02), Cell("frey", "wake_sleep", 10, 0.01)
 RESTLESS_FREY = SLEEPY_FREY._replace(n_latent=20)  # it leaves the paper's value within 10^6 samples
+LONG_RESTLESS, LONG_FREY, LONG_MNIST = (
+    cell._replace(samples=10_000_000) for cell in (RESTLESS_FREY, FREY, SMALL_MNIST)
+)
 
 
 class Alternative(NamedTuple):
@@ -67,6 +74,12 @@ BIAS_PRIOR = Change("optimisers.py", "(False, 0.0)", "(False, prior)")
 NO_WARM_UP = Change("optimisers.py", ">= warm_up", ">= 0")
 UNCLIPPED = Change("models.py", ".clamp(0, 1)", "")
 SCALED = Change("models.py", "*mlp(phi, x).chunk(2, -1)", "(h := mlp(phi, x).chunk(2, -1))[0], 0.1 * h[1]")
+IN_EPOCHS = Change(  # each model's list of minibatches left in its epoch hangs on the tensor of points
+    "engine.py",
+    "torch.randint(len(self.points), (self.rows,), generator=generator, device=generator.device)",
+    "left.pop() if (left := vars(self.points).setdefault(generator, [])) else"
+    " left.extend(torch.randperm(len(self.points), generator=generator).split(self.rows)) or left.pop()",
+)
 NO_FLOOR = Change("models.py", "self.log_var_floor, self.log_var_floor)", "-1e9, -1e9)")
 
 BOTH = (MNIST, FREY)
@@ -99,6 +112,14 @@ ALTERNATIVES = (
     ),
     Alternative("step size", "0.005, none of the paper's", with_step_size(0.005, FREY), NOTHING),
     Alternative("step size", "0.002, none of the paper's", with_step_size(0.002, FREY), NOTHING),
+    Alternative("minibatches", "in epochs, without replacement", BOTH, IN_EPOCHS),
+    Alternative("as we read it, for longer", "", (LONG_RESTLESS, LONG_FREY, LONG_MNIST), NOTHING),
+    Alternative("step size", "0.02", with_step_size(0.02, LONG_RESTLESS), NOTHING),
+    Alternative(
+        "wake-sleep's log-variance", "times 0.1, step size 0.02", with_step_size(0.02, LONG_RESTLESS), SCALED
+    ),
+    Alternative("batch size on Frey Face", "500", (LONG_FREY._replace(batch_size=500),), NOTHING),
+    Alternative("step size", "0.01", with_step_size(0.01, LONG_MNIST), NOTHING),
 )
 
 
@@ -133,7 +154,7 @@ def train(cell: Cell, folder: Path) -> dict[str, list[float]]:
     one = one.model_copy(update={"batch_size": cell.batch_size})
     points = data.prepare(cell.dataset, folder.parents[1] / "raw")
     trainer = Trainer(one, points, torch.device("cpu"), folder / "store")
-    runs = trainer.train([Member(seed, cell.step_size) for seed in SEEDS], SAMPLES)
+    runs = trainer.train([Member(seed, cell.step_size) for seed in SEEDS], cell.samples)
 
     def last(split: str) -> list[float]:
         return [[row["bound"] for row in run.trace.rows if row["split"] == split][-1] for run in runs]
@@ -151,32 +172,56 @@ def rows_of(alternative: Alternative, cell: Cell, found: Any, ours: Any) -> list
                 "question": alternative.question,
                 "alternative": alternative.answer,
                 **cell._asdict(),
-                "samples": SAMPLES,
                 "seeds": len(SEEDS),
                 "split": split,
-                "ours": statistics.mean(ours[split]),
-                "theirs": statistics.mean(theirs),
-                "difference": statistics.mean(differences),
-                "std_error": statistics.stdev(differences) / len(SEEDS) ** 0.5,
+                "ours": np.mean(ours[split]),
+                "theirs": np.mean(theirs),
+                "difference": np.mean(differences),
+                "std_error": np.std(differences, ddof=1) / len(SEEDS) ** 0.5,
             }
         )
     return rows
 
 
+def page(table: pd.DataFrame) -> str:
+    """The table as docs/deviations.md shows it: a line an alternative and cell."""
+    lines = [
+        "| question | another reading | tried on | test: ours | so read | difference | train: difference |",
+        "|---|---|---|--:|--:|--:|--:|",
+    ]
+    for (question, alternative, *cell), rows in table.groupby(COLUMNS[:8], sort=False):
+        lines.append(f"| {question} | {alternative} | {_tried_on(Cell(*cell))} | {_bounds(rows)} |")
+    return "\n".join(lines)
+
+
+def _tried_on(cell: Cell) -> str:
+    names = curves.dataset_name(cell.dataset), curves.method_name(cell.estimator)
+    return f"{', '.join(names)}, N_z = {cell.n_latent}, {cell.samples / 1e6:.0f} M"
+
+
+def _bounds(rows: pd.DataFrame) -> str:
+    at = rows.set_index("split")
+    ours, theirs = at.loc["test", ["ours", "theirs"]]
+    if at["theirs"].isna().any():
+        return f"{ours:.1f} | a seed diverged | – | –"
+    differences = [f"{at.difference[split]:+.1f} ({at.std_error[split]:.1f})" for split in ("test", "train")]
+    return f"{ours:.1f} | {theirs:.1f} | {' | '.join(differences)}"
+
+
 def main(folder: Path) -> None:
     table = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
     table.writeheader()
-    ours: dict[tuple[str, str, int], Any] = {}
+    ours: dict[Any, Any] = {}
     for n, alternative in enumerate(ALTERNATIVES):
         for cell in alternative.cells:
-            place = folder / f"{n:02}" / "-".join(map(str, cell))
+            place = folder / f"{n:02}" / "-".join(map(str, cell[:5]))
             known = place / "bounds.json"
             if not known.exists():
                 shutil.rmtree(place / "src", ignore_errors=True)
                 bounds = trained(cell, with_alternative(alternative, place), place)
                 known.write_text(json.dumps(bounds))
             found = json.loads(known.read_text())
-            reference = ours.setdefault(cell[:3], found)
+            reference = ours.setdefault((*cell[:3], cell.samples), found)
             if alternative.answer:
                 table.writerows(rows_of(alternative, cell, found, reference))
                 sys.stdout.flush()
@@ -185,5 +230,9 @@ def main(folder: Path) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "--train":
         print(json.dumps(train(Cell(*json.loads(sys.argv[2])), Path(sys.argv[3]))))
+    elif sys.argv[1] == "--page":
+        document = Path(sys.argv[3])
+        block = page(pd.read_csv(sys.argv[2]))
+        document.write_text(markdown.insert_between_markers(document.read_text(), "alternatives", block))
     else:
         main(Path(sys.argv[1]).absolute())

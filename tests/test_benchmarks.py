@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
-import alternatives
 import contestants
 import measure
 import report
@@ -231,30 +230,3 @@ def test_a_contestant_that_stops_says_why(protocol):
             measure.available_cores()[:1],
             protocol._replace(points=protocol.points / "nowhere"),
         )
-
-
-# ------------------------------------------------------------------------------------------- alternative readings
-
-
-@pytest.mark.parametrize(
-    "alternative", alternatives.ALTERNATIVES, ids=lambda one: f"{one.question}: {one.answer}"
-)
-def test_an_alternative_can_still_be_put_into_the_source(alternative, tmp_path):
-    source = alternatives.with_alternative(alternative, tmp_path)
-    package = BENCHMARKS.parent / "src/aevb"
-    changed = [
-        path.name
-        for path in package.rglob("*.py")
-        if path.read_text() != (source / "aevb" / path.relative_to(package)).read_text()
-    ]
-    unchanged = alternative.change is alternatives.NOTHING
-    assert changed == ([] if unchanged else [Path(alternative.change.file).name])
-
-
-def test_an_alternative_is_paired_with_ours_seed_by_seed():
-    ours = {"test": [1.0, 2.0, 3.0]}
-    one = alternatives.ALTERNATIVES[1]
-    [row] = alternatives.rows_of(one, one.cells[0], {"test": [2.0, 2.5, 4.5]}, ours)
-    assert row["difference"] == pytest.approx(1.0)
-    assert row["std_error"] == pytest.approx(0.5 / 3**0.5)
-    assert set(row) == set(alternatives.COLUMNS)

@@ -62,9 +62,9 @@ def test_a_single_split_is_shown_alone_and_one_seed_without_an_interval():
     assert "| 1 M | – | – | – | -150.0 | -149.4 | +0.6 |" in line
 
 
-def test_a_diverged_run_is_called_that():
+def test_what_diverged_or_was_refused_has_no_value():
     [line] = lines(rows(10**6, np.nan))[2:]
-    assert "| -150.0 | diverged | – |" in line
+    assert "| -150.0 | none | – |" in line
 
 
 def test_no_runs_give_a_table_without_lines():

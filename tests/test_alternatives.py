@@ -1,0 +1,74 @@
+"""Other readings of the paper: each can still be put into the source, and docs/deviations.md says what they gave."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import alternatives
+from aevb import markdown
+
+ROOT = Path(__file__).parents[1]
+CHANGE = r"[-+]\d+\.\d \(\d+\.\d\)"  # a difference with its standard error
+
+
+@pytest.mark.parametrize(
+    "alternative", alternatives.ALTERNATIVES, ids=lambda one: f"{one.question}: {one.answer}"
+)
+def test_an_alternative_can_still_be_put_into_the_source(alternative, tmp_path):
+    source = alternatives.with_alternative(alternative, tmp_path)
+    package = ROOT / "src/aevb"
+    changed = [
+        path.name
+        for path in package.rglob("*.py")
+        if path.read_text() != (source / "aevb" / path.relative_to(package)).read_text()
+    ]
+    unchanged = alternative.change is alternatives.NOTHING
+    assert changed == ([] if unchanged else [Path(alternative.change.file).name])
+
+
+def test_an_alternative_is_paired_with_ours_seed_by_seed():
+    ours = {"test": [1.0, 2.0, 3.0]}
+    one = alternatives.ALTERNATIVES[1]
+    [row] = alternatives.rows_of(one, one.cells[0], {"test": [2.0, 2.5, 4.5]}, ours)
+    assert row["difference"] == pytest.approx(1.0)
+    assert row["std_error"] == pytest.approx(0.5 / 3**0.5)
+    assert set(row) == set(alternatives.COLUMNS)
+
+
+def test_a_seed_that_diverged_leaves_no_difference():
+    one = alternatives.ALTERNATIVES[1]
+    found = {split: [2.0, np.nan, 4.5] for split in ("train", "test")}
+    ours = {split: [1.0, 2.0, 3.0] for split in ("train", "test")}
+    table = pd.DataFrame(alternatives.rows_of(one, one.cells[0], found, ours))
+    assert table["difference"].isna().all()
+    assert alternatives.page(table).endswith("| 2.0 | a seed diverged | – | – |")
+
+
+def test_every_alternative_has_a_line_of_its_own():
+    ours = {"train": [1.0, 2.0, 3.0], "test": [1.0, 2.0, 3.0]}
+    tried = [(one, cell) for one in alternatives.ALTERNATIVES if one.answer for cell in one.cells]
+    rows = [row for one, cell in tried for row in alternatives.rows_of(one, cell, ours, ours)]
+    lines = alternatives.page(pd.DataFrame(rows)).splitlines()[2:]
+    assert len(set(lines)) == len(tried)
+    tried_on, bounds = "MNIST, AEVB, N_z = 10, 1 M", "2.0 | 2.0 | +0.0 (0.0) | +0.0 (0.0)"
+    assert lines[0] == f"| grey levels of MNIST | binarised at 1/2 | {tried_on} | {bounds} |"
+
+
+def test_every_alternative_has_what_it_is_paired_with():
+    def identity(cell):
+        return (*cell[:3], cell.samples)
+
+    ours = {identity(cell) for one in alternatives.ALTERNATIVES if not one.answer for cell in one.cells}
+    assert {identity(cell) for one in alternatives.ALTERNATIVES for cell in one.cells} == ours
+
+
+def test_the_page_says_what_the_table_says():
+    text = (ROOT / "docs/deviations.md").read_text(encoding="utf-8")
+    shown = alternatives.page(pd.read_csv(ROOT / "results/reference/alternatives_laptop.csv"))
+    assert markdown.insert_between_markers(text, "alternatives", shown) == text
+    quoted = re.findall(CHANGE, text.replace(shown, ""))
+    assert len(quoted) > 15
+    assert set(quoted) <= set(re.findall(CHANGE, shown))
