@@ -38,10 +38,8 @@ class Cell(NamedTuple):
     samples: int = 1_000_000
 
 
-COLUMNS = [
-    *("question", "alternative", *Cell._fields, "seeds"),
-    *("split", "ours", "theirs", "difference", "std_error"),
-]
+TRIED = ["question", "alternative", *Cell._fields]  # what identifies a line of the page
+COLUMNS = [*TRIED, "seeds", "split", "ours", "theirs", "difference", "std_error"]
 MNIST, SMALL_MNIST = Cell("mnist", "aevb", 10, 0.02), Cell("mnist", "aevb", 3, 0.02)
 FREY = Cell("frey", "aevb", 10, 0.01)
 SLEEPY_MNIST, SLEEPY_FREY = Cell("mnist", "wake_sleep", 10, 0.02), Cell("frey", "wake_sleep", 10, 0.01)
@@ -189,7 +187,7 @@ def page(table: pd.DataFrame) -> str:
         "| question | another reading | tried on | test: ours | so read | difference | train: difference |",
         "|---|---|---|--:|--:|--:|--:|",
     ]
-    for (question, alternative, *cell), rows in table.groupby(COLUMNS[:8], sort=False):
+    for (question, alternative, *cell), rows in table.groupby(TRIED, sort=False):
         lines.append(f"| {question} | {alternative} | {_tried_on(Cell(*cell))} | {_bounds(rows)} |")
     return "\n".join(lines)
 
@@ -214,7 +212,7 @@ def main(folder: Path) -> None:
     ours: dict[Any, Any] = {}
     for n, alternative in enumerate(ALTERNATIVES):
         for cell in alternative.cells:
-            place = folder / f"{n:02}" / "-".join(map(str, cell[:5]))
+            place = folder / f"{n:02}" / "-".join(map(str, cell))
             known = place / "bounds.json"
             if not known.exists():
                 shutil.rmtree(place / "src", ignore_errors=True)

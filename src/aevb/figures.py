@@ -235,7 +235,14 @@ def _curves(
         for method, nats in best.items()
         if nats < window.bottom
     ]
-    axes.text(0.97, 0.03, "\n".join(notes), transform=axes.transAxes, ha="right", va="bottom", fontsize=6)
+    _note(axes, "\n".join(notes))
+
+
+def _note(axes: Axes, text: str) -> None:
+    """In the lower right corner, on a pale plate, since a curve may pass behind."""
+    plate = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
+    place: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "va": "bottom"}
+    axes.text(0.97, 0.03, text, fontsize=6, bbox=plate, zorder=5, **place)
 
 
 def _legend(axes: Axes, colours: dict[str, str], with_paper: bool) -> None:

@@ -40,7 +40,7 @@ use rule evidence as evidence_compared with:
             f"results/comparison/{{dataset}}/{{estimator}}/{{sizes}}/seed{seed}/cell.json"
             for seed in range(EXPERIMENTS.budget.comparison_seeds)
         ],
-        code=sources(*EVIDENCE_CODE),
+        code=sources("evidence/refused", *EVIDENCE_CODE),
     output:
         "results/comparison/{dataset}/{estimator}/{sizes}/evidence.csv",
     log:

@@ -12,8 +12,8 @@ import torch
 
 from aevb import data, models, store
 from aevb.bounds import to_unit
-from aevb.evidence import Evidence
-from aevb.experiments import EVIDENCE, EvidenceJob, EvidenceTask
+from aevb.evidence import Evidence, refused
+from aevb.experiments import CERTIFIED, EVIDENCE, EvidenceJob, EvidenceTask
 from aevb.files import write_table
 from aevb.jobs.compute import choose_device, kept_weights, run_store
 from aevb.models import Model
@@ -59,6 +59,9 @@ def _rows(
         generators = [stream(device, seed, f"{task.name}-{name}", samples) for seed in job.seeds]
         start = time.perf_counter()
         result = estimator(task.name)(model, params, x, generators, **task.settings)
+        by_quadrature = torch.zeros_like(result.refused)
+        if task.name == CERTIFIED:
+            result, by_quadrature = refused.integrated(model, params, x, result, generators)
         cost = (time.perf_counter() - start) / (len(job.seeds) * len(x))
         for m, (seed, record) in enumerate(zip(job.seeds, weights, strict=True)):
             where = {"seed": seed, "split": name, "samples": samples, "seconds": record.meta["seconds"]}
@@ -68,7 +71,7 @@ def _rows(
                 | where
                 | {"evidence_estimator": task.name}
                 | summary
-                | {"seconds_per_point": cost}
+                | {"n_integrated": int(by_quadrature[m].sum()), "seconds_per_point": cost}
             )
         values = [round(result.estimate[m].mean().item(), 2) for m in range(len(weights))]
         print(f"{task.name} at {samples}, {name}: {values}", file=sys.stderr)
