@@ -12,7 +12,7 @@ of which the kernel density takes half, ten leapfrog steps, 90 % acceptance. The
     encoder  begin at the encoder's mean there, and warm up as long
 
 One row a run, split, report point of SAMPLES and start: the mean difference from the certified log p(x) of the same
-1000 points in nats per data point, with its 95 % interval, and the share of points more than a nat too low.
+250 points in nats per data point, with its 95 % interval, and the share of points more than a nat too low.
 """
 
 import json
@@ -35,7 +35,7 @@ from aevb.models import Model, Params
 from aevb.streams import stream
 
 SAMPLES = (10_000_000, 63_000_000)
-POINTS = 1000
+POINTS = 250
 DRAWS, BURN_IN, WARM_UP, LEAPFROGS, ACCEPTANCE = 50, 5, 200, 10, 0.9
 GAIN = 0.1  # of the step sizes' recursion
 CPU = torch.device("cpu")

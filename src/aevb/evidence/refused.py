@@ -17,7 +17,7 @@ INTEGRABLE = (Refusal.STUCK, Refusal.HEAVY_TAIL, Refusal.UNMIXED)  # the sampler
 def integrated(
     model: Model, params: Params, x: Tensor, result: Evidence, generators: list[torch.Generator]
 ) -> tuple[Evidence, Tensor]:
-    """`result` with the integral's estimate and error at points refused for a reason in INTEGRABLE; and where, (M, B).
+    """`result`, with the integral's estimate and error where the reason is INTEGRABLE; and where that is, (M, B).
 
     x (B, D), weights of M models, one generator per model. A point whose integral is not trusted either stays refused
     as it was. The diagnostics stay those of the sampler. Nothing changes for N_z > 3.
