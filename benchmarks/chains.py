@@ -1,6 +1,7 @@
 """Where do the chains of Appendix D start? What Figure 3 would show with plain HMC in place of ours, which jump.
 
     python benchmarks/chains.py POINTS RUN... > results/reference/chains_overnight.csv
+    python benchmarks/chains.py --page results/reference/chains_overnight.csv docs/deviations.md
 
 POINTS: results/data/mnist.npz. RUN: folders of Figure 3's runs, such as results/runs/mnist/aevb/h100-z3-n50000/seed0,
 whose store still holds the weights of their report points. The estimator is the paper's, one chain a point, 50 draws
@@ -25,7 +26,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from aevb import data, hmc, models, store
+from aevb import curves, data, hmc, markdown, models, store
 from aevb.bounds import to_unit
 from aevb.evidence import appendix_d, diagnostics, refused
 from aevb.experiments import Cell
@@ -39,6 +40,7 @@ POINTS = 250
 DRAWS, BURN_IN, WARM_UP, LEAPFROGS, ACCEPTANCE = 50, 5, 200, 10, 0.9
 GAIN = 0.1  # of the step sizes' recursion
 CPU = torch.device("cpu")
+LINE = ["estimator", "n_train", "samples", "split"]  # what identifies a line of the page
 
 
 class Chains(NamedTuple):
@@ -132,6 +134,25 @@ def rows(split: data.Split, folder: Path) -> Iterator[dict[str, Any]]:
             }
 
 
+def page(table: pd.DataFrame) -> str:
+    """The table as docs/deviations.md shows it: a line a run, split and number of samples."""
+    lines = [
+        "| run | samples | split | certified | kept while training | fresh from the prior | from the encoder |",
+        "|---|--:|---|--:|--:|--:|--:|",
+    ]
+    for (method, n_train, samples, split), found in table.groupby(LINE, sort=False):
+        by_start = found.set_index("chains")
+        differences = [_with_interval(by_start.loc[start]) for start in ("kept", "fresh", "encoder")]
+        run = f"{curves.method_name(method)}, N_train = {n_train}"
+        certified = f"{found['certified'].iloc[0]:.1f}"
+        lines.append(f"| {' | '.join([run, f'{samples / 1e6:.0f} M', split, certified, *differences])} |")
+    return "\n".join(lines)
+
+
+def _with_interval(row: pd.Series) -> str:
+    return f"{row['difference']:+.1f} [{row['ci_low']:.1f}, {row['ci_high']:.1f}]"
+
+
 def main(points: Path, folders: list[Path]) -> None:
     torch.set_num_threads(1)
     split = data.load(points)
@@ -140,4 +161,9 @@ def main(points: Path, folders: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), [Path(word) for word in sys.argv[2:]])
+    if sys.argv[1] == "--page":
+        document = Path(sys.argv[3])
+        block = page(pd.read_csv(sys.argv[2]))
+        document.write_text(markdown.insert_between_markers(document.read_text(), "chains", block))
+    else:
+        main(Path(sys.argv[1]), [Path(word) for word in sys.argv[2:]])
