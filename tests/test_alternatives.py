@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 
 import alternatives
+import chains
+import figure3_steps
 from aevb import markdown
 
 ROOT = Path(__file__).parents[1]
@@ -65,10 +67,18 @@ def test_every_alternative_has_what_it_is_paired_with():
     assert {identity(cell) for one in alternatives.ALTERNATIVES for cell in one.cells} == ours
 
 
-def test_the_page_says_what_the_table_says():
+def shows(text, name, page, table):
+    """The block between the page's markers, which must be the one that the table gives."""
+    block = page(pd.read_csv(ROOT / "results/reference" / table))
+    assert markdown.insert_between_markers(text, name, block) == text
+    return block
+
+
+def test_the_page_says_what_the_tables_say():
     text = (ROOT / "docs/deviations.md").read_text(encoding="utf-8")
-    shown = alternatives.page(pd.read_csv(ROOT / "results/reference/alternatives_laptop.csv"))
-    assert markdown.insert_between_markers(text, "alternatives", shown) == text
-    quoted = re.findall(CHANGE, text.replace(shown, ""))
+    shown = shows(text, "alternatives", alternatives.page, "alternatives_laptop.csv")
+    steps = shows(text, "steps", figure3_steps.page, "figure3_steps.csv")
+    shows(text, "chains", chains.page, "chains_overnight.csv")
+    quoted = re.findall(CHANGE, text.replace(shown, "").replace(steps, ""))
     assert len(quoted) > 15
     assert set(quoted) <= set(re.findall(CHANGE, shown))
