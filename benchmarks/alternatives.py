@@ -22,7 +22,8 @@ import numpy as np
 import pandas as pd
 
 import changes
-from aevb import curves, markdown
+import pages
+from aevb import curves
 from changes import Change
 
 ROOT = Path(__file__).parents[1]
@@ -229,8 +230,6 @@ if __name__ == "__main__":
     if sys.argv[1] == "--train":
         print(json.dumps(train(Cell(*json.loads(sys.argv[2])), Path(sys.argv[3]))))
     elif sys.argv[1] == "--page":
-        document = Path(sys.argv[3])
-        block = page(pd.read_csv(sys.argv[2]))
-        document.write_text(markdown.insert_between_markers(document.read_text(), "alternatives", block))
+        pages.show("alternatives", page, *sys.argv[2:])
     else:
         main(Path(sys.argv[1]).absolute())

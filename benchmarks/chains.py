@@ -26,7 +26,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from aevb import curves, data, hmc, markdown, models, store
+import pages
+from aevb import curves, data, hmc, models, store
 from aevb.bounds import to_unit
 from aevb.evidence import appendix_d, diagnostics, refused
 from aevb.experiments import Cell
@@ -100,11 +101,10 @@ def estimates(
             yield samples, start, params, reported(*run_on(model, params, x, warm, DRAWS, generator)[1:])
 
 
-def certified(model: Model, params: Params, x: Tensor) -> Tensor:
-    """log p(x) (B,), NaN where it is refused."""
-    generators = [stream(CPU, 0, "certified")]
+def certified(model: Model, params: Params, x: Tensor, generators: list[torch.Generator]) -> Tensor:
+    """log p(x) of M models (M, B), NaN where it is refused; one generator per model."""
     result = appendix_d.evidence(model, params, x, generators)
-    return refused.integrated(model, params, x, result, generators)[0].log_prob[0]
+    return refused.integrated(model, params, x, result, generators)[0].log_prob
 
 
 def rows(split: data.Split, folder: Path) -> Iterator[dict[str, Any]]:
@@ -118,7 +118,7 @@ def rows(split: data.Split, folder: Path) -> Iterator[dict[str, Any]]:
         truth: dict[int, Tensor] = {}
         for samples, start, params, estimate in estimates(model, weights, x):
             if samples not in truth:
-                truth[samples] = certified(model, params, x)
+                truth[samples] = certified(model, params, x, [stream(CPU, 0, "certified")])[0]
             difference = estimate - truth[samples]
             mean, width = difference.mean().item(), half_width(difference.std().item(), len(x)).item()
             yield cell.identity | {
@@ -162,8 +162,6 @@ def main(points: Path, folders: list[Path]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "--page":
-        document = Path(sys.argv[3])
-        block = page(pd.read_csv(sys.argv[2]))
-        document.write_text(markdown.insert_between_markers(document.read_text(), "chains", block))
+        pages.show("chains", page, *sys.argv[2:])
     else:
         main(Path(sys.argv[1]), [Path(word) for word in sys.argv[2:]])

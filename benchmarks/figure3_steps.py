@@ -18,9 +18,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from aevb import config, data, markdown, models
+import chains
+import pages
+from aevb import config, data, models
 from aevb.bounds import to_unit
-from aevb.evidence import appendix_d, refused
 from aevb.streams import stream
 from aevb.training import Member, Trainer
 
@@ -35,8 +36,7 @@ def log_likelihood(trainer: Trainer, tensors: list[Any], levels: np.ndarray) -> 
     params = models.stack_weights(tensors, CPU)
     x = to_unit(torch.from_numpy(levels[:POINTS]), trainer.data.scale)
     generators = [stream(CPU, m, "certified") for m in range(len(tensors))]
-    result = appendix_d.evidence(trainer.model, params, x, generators)
-    return refused.integrated(trainer.model, params, x, result, generators)[0].log_prob.mean(1)
+    return chains.certified(trainer.model, params, x, generators).mean(1)
 
 
 def page(table: pd.DataFrame) -> str:
@@ -93,8 +93,6 @@ def main(points: Path, folder: Path) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "--page":
-        document = Path(sys.argv[3])
-        block = page(pd.read_csv(sys.argv[2]))
-        document.write_text(markdown.insert_between_markers(document.read_text(), "steps", block))
+        pages.show("steps", page, *sys.argv[2:])
     else:
         main(Path(sys.argv[1]), Path(sys.argv[2]))

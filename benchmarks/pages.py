@@ -1,0 +1,14 @@
+"""A benchmark's table on a page of docs/: between the markers of its name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from aevb import markdown
+
+
+def show(name: str, page: Callable[[pd.DataFrame], str], table: str, document: str) -> None:
+    """Put what `page` makes of the csv `table` into `document`."""
+    place, block = Path(document), page(pd.read_csv(table))
+    place.write_text(markdown.insert_between_markers(place.read_text(), name, block))
