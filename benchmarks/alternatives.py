@@ -69,6 +69,15 @@ NO_BIAS = Change(
 )
 NO_PRIOR = Change("optimisers.py", "weight_decay=decay", "weight_decay=0.0")
 FULL_PRIOR = Change("estimators/__init__.py", "grads, batch_size / n_train)", "grads, 1.0)")
+FULL_PRIOR_ASLEEP = Change("estimators/wake_sleep.py", "grads, batch_size / n_train)", "grads, 1.0)")
+ASLEEP = "estimators/wake_sleep.py", "grads = Params(wake_grads.theta, sleep_grads.phi)"
+WHOLE = "{n: g - (n[0] == 'w') * (1 - batch_size / n_train) * %s[n] for n, g in %s.items()}"
+FULL_PRIOR_DECODER = Change(
+    *ASLEEP, f"grads = Params({WHOLE % ('theta', 'wake_grads.theta')}, sleep_grads.phi)"
+)
+FULL_PRIOR_ENCODER = Change(
+    *ASLEEP, f"grads = Params(wake_grads.theta, {WHOLE % ('phi', 'sleep_grads.phi')})"
+)
 BIAS_PRIOR = Change("optimisers.py", "(False, 0.0)", "(False, prior)")
 NO_WARM_UP = Change("optimisers.py", ">= warm_up", ">= 0")
 UNCLIPPED = Change("models.py", ".clamp(0, 1)", "")
@@ -116,6 +125,19 @@ ALTERNATIVES = (
     Alternative("step size", "0.02", with_step_size(0.02, LONG_RESTLESS), NOTHING),
     Alternative(
         "wake-sleep's log-variance", "times 0.1, step size 0.02", with_step_size(0.02, LONG_RESTLESS), SCALED
+    ),
+    Alternative(
+        "prior on parameters",
+        "in full for every minibatch",
+        (SLEEPY_MNIST, SLEEPY_FREY, RESTLESS_FREY, LONG_RESTLESS),
+        FULL_PRIOR_ASLEEP,
+    ),
+    Alternative("prior on parameters", "in full on the decoder alone", (RESTLESS_FREY,), FULL_PRIOR_DECODER),
+    Alternative(
+        "prior on parameters",
+        "in full on the encoder alone",
+        (SLEEPY_MNIST, RESTLESS_FREY),
+        FULL_PRIOR_ENCODER,
     ),
     Alternative("batch size on Frey Face", "500", (LONG_FREY._replace(batch_size=500),), NOTHING),
     Alternative("step size", "0.01", with_step_size(0.01, LONG_MNIST), NOTHING),
