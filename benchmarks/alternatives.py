@@ -71,6 +71,7 @@ NO_PRIOR = Change("optimisers.py", "weight_decay=decay", "weight_decay=0.0")
 FULL_PRIOR = Change("estimators/__init__.py", "grads, batch_size / n_train)", "grads, 1.0)")
 FULL_PRIOR_ASLEEP = Change("estimators/wake_sleep.py", "grads, batch_size / n_train)", "grads, 1.0)")
 ASLEEP = "estimators/wake_sleep.py", "grads = Params(wake_grads.theta, sleep_grads.phi)"
+# the gradient of one network's weights with the rest of the prior, of which the optimiser adds M/N
 WHOLE = "{n: g - (n[0] == 'w') * (1 - batch_size / n_train) * %s[n] for n, g in %s.items()}"
 FULL_PRIOR_DECODER = Change(
     *ASLEEP, f"grads = Params({WHOLE % ('theta', 'wake_grads.theta')}, sleep_grads.phi)"
