@@ -9,6 +9,7 @@ import pytest
 
 import alternatives
 import chains
+import figure3_prior
 import figure3_steps
 from aevb import markdown
 
@@ -67,6 +68,27 @@ def test_every_alternative_has_what_it_is_paired_with():
     assert {identity(cell) for one in alternatives.ALTERNATIVES for cell in one.cells} == ours
 
 
+@pytest.mark.parametrize("share", sorted(set(figure3_prior.SHARES) - {figure3_prior.OURS}))
+def test_a_share_of_the_prior_can_still_be_put_into_the_source(share, tmp_path):
+    one = alternatives.Alternative("prior on parameters", share, (), figure3_prior.SHARES[share])
+    source = alternatives.with_alternative(one, tmp_path)
+    assert f"grads, {float(share)})" in (source / "aevb/estimators/__init__.py").read_text()
+
+
+def test_a_share_of_the_prior_is_paired_with_ours_and_stands_beside_the_paper():
+    paper = pd.read_csv(figure3_prior.COMPARISON).query("figure == 3 and method == 'aevb'")
+    run = figure3_prior.Run(1000, 4_000_000)
+    found, ours = {"train": [-3.0, -2.5, -0.5]}, {"train": [-4.0, -3.0, -2.0]}
+    [row] = figure3_prior.rows_of(run, "1", found, ours, paper)
+    assert row["difference"] == pytest.approx(1.0)
+    assert row["std_error"] == pytest.approx(0.5 / 3**0.5)
+    assert row["paper"] == pytest.approx(-119.0, abs=0.1)  # read off the paper's figure at the same point
+    table = pd.DataFrame([row, row | {"split": "test"}])
+    assert figure3_prior.page(table).endswith(
+        "| 1000 | 4 M | 1 | -119.0 | -2.0 | +1.0 (0.3) | -119.0 | -2.0 | +1.0 (0.3) |"
+    )
+
+
 def shows(text, name, page, table):
     """The block between the page's markers, which must be the one that the table gives."""
     block = page(pd.read_csv(ROOT / "results/reference" / table))
@@ -78,7 +100,8 @@ def test_the_page_says_what_the_tables_say():
     text = (ROOT / "docs/deviations.md").read_text(encoding="utf-8")
     shown = shows(text, "alternatives", alternatives.page, "alternatives_laptop.csv")
     steps = shows(text, "steps", figure3_steps.page, "figure3_steps.csv")
+    prior = shows(text, "prior", figure3_prior.page, "figure3_prior.csv")
     shows(text, "chains", chains.page, "chains_overnight.csv")
-    quoted = re.findall(CHANGE, text.replace(shown, "").replace(steps, ""))
+    quoted = re.findall(CHANGE, text.replace(shown, "").replace(steps, "").replace(prior, ""))
     assert len(quoted) > 15
-    assert set(quoted) <= set(re.findall(CHANGE, shown))
+    assert set(quoted) <= set(re.findall(CHANGE, shown + prior))

@@ -1,0 +1,147 @@
+"""Does Figure 3's AEVB owe its lead to how much of the prior on the parameters a minibatch receives?
+
+    python benchmarks/figure3_prior.py POINTS FOLDER > results/reference/figure3_prior.csv
+    python benchmarks/figure3_prior.py --page results/reference/figure3_prior.csv docs/deviations.md
+
+POINTS: results/data/mnist.npz. FOLDER keeps the copies of the source, the runs and what was found; what was tried
+there is not tried again. The readings are trained on the same seeds, hence from the same initial draws, minibatches
+and noise, with the step size that our search takes. One row a run, reading and split: the mean over seeds of log p(x)
+on the first 1000 points, as many as in the paper, its paired difference from ours with the standard error, and the
+paper's value there, in nats per data point.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+import alternatives
+import chains
+import pages
+from aevb import config, data, models
+from aevb.bounds import to_unit
+from aevb.streams import stream
+from aevb.training import Member, Trainer
+
+ROOT = Path(__file__).parents[1]
+OURS = "M/N"  # shares of the prior, N(0, I) on all weights, in a minibatch's objective
+SHARES = {
+    OURS: alternatives.NOTHING,
+    "0.1": alternatives.FULL_PRIOR._replace(new="grads, 0.1)"),
+    "1": alternatives.FULL_PRIOR,
+}
+STEP_SIZE, SEEDS, POINTS = 0.1, (0, 1, 2), 1000
+CPU = torch.device("cpu")
+COMPARISON = ROOT / "results/reference/paper_comparison_overnight.csv"
+
+
+class Run(NamedTuple):
+    n_train: int
+    samples: int
+
+
+TRIED = (  # with N_train = 1000, M/N is 0.1
+    (Run(50_000, 4_000_000), ("0.1", "1")),
+    (Run(1000, 4_000_000), ("1",)),
+    (Run(50_000, 10_000_000), ("1",)),
+)
+
+
+def read_so(share: str, run: Run, points: Path, folder: Path) -> dict[str, list[float]]:
+    """log p(x) of each seed, by split, with a package that gives a minibatch this share of the prior."""
+    place = folder / share.replace("/", "-")
+    known = place / f"n{run.n_train}-{run.samples}.json"
+    if known.exists():
+        found: dict[str, list[float]] = json.loads(known.read_text())
+        return found
+    if not (place / "src").exists():
+        one = alternatives.Alternative("prior on parameters", share, (), SHARES[share])
+        alternatives.with_alternative(one, place)
+    environment = os.environ | {"PYTHONPATH": str(place / "src")}
+    command = [sys.executable, __file__, "--train", json.dumps(run), str(points), str(place / "store")]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    known.write_text(done.stdout)
+    return read_so(share, run, points, folder)
+
+
+def train(run: Run, points: Path, folder: Path) -> dict[str, list[float]]:
+    """In a process of its own, which imports the copy. A log p(x) is NaN where a point is refused."""
+    torch.set_num_threads(1)
+    cell = config.read(ROOT / "config.yaml").cell("mnist", "aevb", 100, 3, run.n_train)
+    trainer = Trainer(cell, data.load(points), CPU, folder)
+    members = [Member(seed, STEP_SIZE) for seed in SEEDS]
+    runs = trainer.train(members, run.samples, (run.samples,))
+    params = models.stack_weights([one.store.load_weights(run.samples).tensors for one in runs], CPU)
+    found = {}
+    for split, levels in (("train", trainer.data.train), ("test", trainer.data.test)):
+        x = to_unit(torch.from_numpy(levels[:POINTS]), trainer.data.scale)
+        generators = [stream(CPU, seed, "certified") for seed in SEEDS]
+        found[split] = chains.certified(trainer.model, params, x, generators).mean(1).tolist()
+    return found
+
+
+def rows_of(
+    run: Run, share: str, found: dict[str, list[float]], ours: dict[str, list[float]], paper: pd.DataFrame
+) -> list[dict[str, Any]]:
+    """A row for each split. paper: the rows of `paper_comparison` that hold Figure 3's AEVB."""
+    rows = []
+    for split, values in found.items():
+        difference = np.subtract(values, ours[split])
+        at = (paper["n_train"] == run.n_train) & (paper["samples"] == run.samples) & (paper["split"] == split)
+        rows.append(
+            {
+                **run._asdict(),
+                "share": share,
+                "split": split,
+                "seeds": len(values),
+                "paper": paper.loc[at, "paper"].item(),
+                "log_likelihood": np.mean(values),
+                "difference": difference.mean(),
+                "std_error": difference.std(ddof=1) / len(values) ** 0.5,
+            }
+        )
+    return rows
+
+
+def page(table: pd.DataFrame) -> str:
+    """The table as docs/deviations.md shows it: a line a run and share, train and test side by side."""
+    lines = [
+        "| N_train | samples | share | train: paper | so read | difference | test: paper | so read | difference |",
+        "|--:|--:|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for (n_train, samples, share), rows in table.groupby([*Run._fields, "share"], sort=False):
+        by_split = rows.set_index("split")
+        sides = " | ".join(_side(by_split.loc[split]) for split in ("train", "test"))
+        lines.append(f"| {n_train} | {samples / 1e6:.0f} M | {share} | {sides} |")
+    return "\n".join(lines)
+
+
+def _side(row: pd.Series) -> str:
+    difference = "–" if row["share"] == OURS else f"{row['difference']:+.1f} ({row['std_error']:.1f})"
+    return f"{row['paper']:.1f} | {row['log_likelihood']:.1f} | {difference}"
+
+
+def main(points: Path, folder: Path) -> None:
+    paper = pd.read_csv(COMPARISON)
+    paper = paper[(paper["figure"] == 3) & (paper["method"] == "aevb")]
+    rows = []
+    for run, shares in TRIED:
+        ours = read_so(OURS, run, points, folder)
+        for share in (OURS, *shares):
+            rows += rows_of(run, share, read_so(share, run, points, folder), ours, paper)
+    pd.DataFrame(rows).to_csv(sys.stdout, index=False, float_format="%.4f")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--train":
+        print(json.dumps(train(Run(*json.loads(sys.argv[2])), *map(Path, sys.argv[3:]))))
+    elif sys.argv[1] == "--page":
+        pages.show("prior", page, *sys.argv[2:])
+    else:
+        main(*(Path(one).absolute() for one in sys.argv[1:]))
