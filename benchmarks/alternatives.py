@@ -11,9 +11,6 @@ data point after `samples` training samples; NaN where a seed diverged. `--page`
 
 import csv
 import json
-import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -145,20 +142,11 @@ ALTERNATIVES = (
 )
 
 
-def with_alternative(alternative: Alternative, folder: Path) -> Path:
-    """A copy of the package that reads the paper so."""
-    source = folder / "src"
-    shutil.copytree(ROOT / "src/aevb", source / "aevb", ignore=shutil.ignore_patterns("__pycache__"))
-    changes.make(alternative.change, source / "aevb")
-    return source
-
-
 def trained(cell: Cell, source: Path, folder: Path) -> dict[str, list[float]]:
     """The last bounds of each seed, by split, with the package of `source`."""
-    environment = os.environ | {"PYTHONPATH": str(source)}
-    command = [sys.executable, __file__, "--train", json.dumps(cell), str(folder)]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    result: dict[str, list[float]] = json.loads(done.stdout)
+    result: dict[str, list[float]] = changes.printed_with(
+        source, __file__, "--train", json.dumps(cell), str(folder)
+    )
     return result
 
 
@@ -239,8 +227,7 @@ def main(folder: Path) -> None:
             place = folder / f"{n:02}" / "-".join(map(str, cell))
             known = place / "bounds.json"
             if not known.exists():
-                shutil.rmtree(place / "src", ignore_errors=True)
-                bounds = trained(cell, with_alternative(alternative, place), place)
+                bounds = trained(cell, changes.changed_copy(alternative.change, place), place)
                 known.write_text(json.dumps(bounds))
             found = json.loads(known.read_text())
             reference = ours.setdefault((*cell[:3], cell.samples), found)

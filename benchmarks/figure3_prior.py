@@ -11,8 +11,6 @@ paper's value there, in nats per data point.
 """
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,12 +20,12 @@ import pandas as pd
 import torch
 
 import alternatives
-import chains
+import changes
+import figure3_steps
 import pages
-from aevb import config, data, models
-from aevb.bounds import to_unit
-from aevb.streams import stream
+from aevb import config, data
 from aevb.training import Member, Trainer
+from figure3_steps import CHOSEN, CPU, SEEDS
 
 ROOT = Path(__file__).parents[1]
 OURS = "M/N"  # shares of the prior, N(0, I) on all weights, in a minibatch's objective
@@ -36,8 +34,7 @@ SHARES = {
     "0.1": alternatives.FULL_PRIOR._replace(new="grads, 0.1)"),
     "1": alternatives.FULL_PRIOR,
 }
-STEP_SIZE, SEEDS, POINTS = 0.1, (0, 1, 2), 1000
-CPU = torch.device("cpu")
+POINTS = 1000
 COMPARISON = ROOT / "results/reference/paper_comparison_overnight.csv"
 
 
@@ -57,17 +54,12 @@ def read_so(share: str, run: Run, points: Path, folder: Path) -> dict[str, list[
     """log p(x) of each seed, by split, with a package that gives a minibatch this share of the prior."""
     place = folder / share.replace("/", "-")
     known = place / f"n{run.n_train}-{run.samples}.json"
-    if known.exists():
-        found: dict[str, list[float]] = json.loads(known.read_text())
-        return found
-    if not (place / "src").exists():
-        one = alternatives.Alternative("prior on parameters", share, (), SHARES[share])
-        alternatives.with_alternative(one, place)
-    environment = os.environ | {"PYTHONPATH": str(place / "src")}
-    command = [sys.executable, __file__, "--train", json.dumps(run), str(points), str(place / "store")]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    known.write_text(done.stdout)
-    return read_so(share, run, points, folder)
+    if not known.exists():
+        source = changes.changed_copy(SHARES[share], place)
+        arguments = "--train", json.dumps(run), str(points), str(place / "store")
+        known.write_text(json.dumps(changes.printed_with(source, __file__, *arguments)))
+    found: dict[str, list[float]] = json.loads(known.read_text())
+    return found
 
 
 def train(run: Run, points: Path, folder: Path) -> dict[str, list[float]]:
@@ -75,21 +67,20 @@ def train(run: Run, points: Path, folder: Path) -> dict[str, list[float]]:
     torch.set_num_threads(1)
     cell = config.read(ROOT / "config.yaml").cell("mnist", "aevb", 100, 3, run.n_train)
     trainer = Trainer(cell, data.load(points), CPU, folder)
-    members = [Member(seed, STEP_SIZE) for seed in SEEDS]
+    members = [Member(seed, CHOSEN) for seed in SEEDS]
     runs = trainer.train(members, run.samples, (run.samples,))
-    params = models.stack_weights([one.store.load_weights(run.samples).tensors for one in runs], CPU)
-    found = {}
-    for split, levels in (("train", trainer.data.train), ("test", trainer.data.test)):
-        x = to_unit(torch.from_numpy(levels[:POINTS]), trainer.data.scale)
-        generators = [stream(CPU, seed, "certified") for seed in SEEDS]
-        found[split] = chains.certified(trainer.model, params, x, generators).mean(1).tolist()
-    return found
+    tensors = [one.store.load_weights(run.samples).tensors for one in runs]
+    return {
+        split: figure3_steps.log_likelihood(trainer, tensors, levels[:POINTS]).tolist()
+        for split, levels in (("train", trainer.data.train), ("test", trainer.data.test))
+    }
 
 
 def rows_of(
     run: Run, share: str, found: dict[str, list[float]], ours: dict[str, list[float]], paper: pd.DataFrame
 ) -> list[dict[str, Any]]:
-    """A row for each split. paper: the rows of `paper_comparison` that hold Figure 3's AEVB."""
+    """A row for each split. paper: the table `paper_comparison`, which holds Figure 3's AEVB."""
+    paper = paper[(paper["figure"] == 3) & (paper["method"] == "aevb")]
     rows = []
     for split, values in found.items():
         difference = np.subtract(values, ours[split])
@@ -129,7 +120,6 @@ def _side(row: pd.Series) -> str:
 
 def main(points: Path, folder: Path) -> None:
     paper = pd.read_csv(COMPARISON)
-    paper = paper[(paper["figure"] == 3) & (paper["method"] == "aevb")]
     rows = []
     for run, shares in TRIED:
         ours = read_so(OURS, run, points, folder)

@@ -32,9 +32,9 @@ CPU = torch.device("cpu")
 
 
 def log_likelihood(trainer: Trainer, tensors: list[Any], levels: np.ndarray) -> Tensor:
-    """Mean log p(x) of each model, (M,); NaN where a point is refused."""
+    """Mean log p(x) of each model over points (B, D), (M,); NaN where a point is refused."""
     params = models.stack_weights(tensors, CPU)
-    x = to_unit(torch.from_numpy(levels[:POINTS]), trainer.data.scale)
+    x = to_unit(torch.from_numpy(levels), trainer.data.scale)
     generators = [stream(CPU, m, "certified") for m in range(len(tensors))]
     return chains.certified(trainer.model, params, x, generators).mean(1)
 
@@ -70,7 +70,9 @@ def main(points: Path, folder: Path) -> None:
     for name, levels in (("train", split.train), ("test", split.test)):
         values = {
             "bound": [[row["bound"] for row in run.trace.rows if row["split"] == name][-1] for run in runs],
-            "log_likelihood": log_likelihood(trainer, [record.tensors for record in kept], levels).tolist(),
+            "log_likelihood": log_likelihood(
+                trainer, [record.tensors for record in kept], levels[:POINTS]
+            ).tolist(),
         }
         for n, step_size in enumerate(STEP_SIZES):
             row: dict[str, Any] = {

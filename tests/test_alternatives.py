@@ -9,6 +9,7 @@ import pytest
 
 import alternatives
 import chains
+import changes
 import figure3_prior
 import figure3_steps
 from aevb import markdown
@@ -21,7 +22,7 @@ CHANGE = r"[-+]\d+\.\d \(\d+\.\d\)"  # a difference with its standard error
     "alternative", alternatives.ALTERNATIVES, ids=lambda one: f"{one.question}: {one.answer}"
 )
 def test_an_alternative_can_still_be_put_into_the_source(alternative, tmp_path):
-    source = alternatives.with_alternative(alternative, tmp_path)
+    source = changes.changed_copy(alternative.change, tmp_path)
     package = ROOT / "src/aevb"
     changed = [
         path.name
@@ -70,13 +71,12 @@ def test_every_alternative_has_what_it_is_paired_with():
 
 @pytest.mark.parametrize("share", sorted(set(figure3_prior.SHARES) - {figure3_prior.OURS}))
 def test_a_share_of_the_prior_can_still_be_put_into_the_source(share, tmp_path):
-    one = alternatives.Alternative("prior on parameters", share, (), figure3_prior.SHARES[share])
-    source = alternatives.with_alternative(one, tmp_path)
+    source = changes.changed_copy(figure3_prior.SHARES[share], tmp_path)
     assert f"grads, {float(share)})" in (source / "aevb/estimators/__init__.py").read_text()
 
 
 def test_a_share_of_the_prior_is_paired_with_ours_and_stands_beside_the_paper():
-    paper = pd.read_csv(figure3_prior.COMPARISON).query("figure == 3 and method == 'aevb'")
+    paper = pd.read_csv(figure3_prior.COMPARISON)
     run = figure3_prior.Run(1000, 4_000_000)
     found, ours = {"train": [-3.0, -2.5, -0.5]}, {"train": [-4.0, -3.0, -2.0]}
     [row] = figure3_prior.rows_of(run, "1", found, ours, paper)
