@@ -35,7 +35,7 @@ SHARES = {
     "1": alternatives.FULL_PRIOR,
 }
 POINTS = 1000
-COMPARISON = ROOT / "results/reference/paper_comparison_overnight.csv"
+COMPARISON = ROOT / "results/reference/paper_comparison.csv"
 
 
 class Run(NamedTuple):

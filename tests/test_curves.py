@@ -146,10 +146,24 @@ def test_a_value_missing_at_the_start_is_no_divergence():
     assert means["nats"].tolist()[1:] == [-2.0, -1.0]
 
 
-def test_points_that_some_seed_has_not_reached_are_left_out():
+def test_a_point_is_the_mean_of_the_seeds_that_got_so_far():
     means = over_seeds(pd.concat([curve(0, [-3.0, -2.0, -1.0]), curve(1, [-5.0], samples=[100])]))
-    assert means["samples"].tolist() == [100]
-    assert means["n_diverged"].tolist() == [0]
+    assert means["nats"].tolist() == [-4.0, -2.0, -1.0]
+    assert means["n_seeds"].tolist() == [2, 1, 1]
+    assert means["n_diverged"].tolist() == [0, 0, 0]
+    # two seeds have their interval, one its own error
+    assert (means["high"] - means["nats"]).tolist()[1:] == pytest.approx([0.7, 0.7])
+    assert means["high"].iloc[0] - means["nats"].iloc[0] == pytest.approx(stats.t.ppf(0.975, 1) * 1.0)
+
+
+@pytest.mark.parametrize("sound_until", [200, 400])
+def test_a_diverged_seed_ends_the_mean_wherever_the_others_end(sound_until):
+    samples = list(range(100, sound_until + 1, 100))
+    sound = curve(1, [-5.0] * len(samples), samples=samples)
+    means = over_seeds(pd.concat([curve(0, [-3.0, np.nan, np.nan]), sound]))
+    assert means["nats"].iloc[0] == -4.0
+    assert means[["nats", "low", "high"]].iloc[1:].isna().all(axis=None)
+    assert means["n_diverged"].eq(1).all()
 
 
 def test_no_rows_give_no_points():

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aevb import UserError, data, jobs, models, provenance, store, tables
+from aevb import UserError, data, jobs, kept, models, provenance, store, tables
 from aevb.__main__ import main
 from aevb.experiments import (
     Cell,
@@ -25,11 +25,12 @@ from aevb.experiments import (
     Search,
     canonical,
 )
-from aevb.jobs import certify, collect, compare, compute, draw, evidence, gradients, represent
+from aevb.jobs import certify, collect, compare, compute, draw, evidence, gradients, keep, represent
 from helpers import CELL, CPU, equal
 
 MCEM = CELL.model_copy(update={"estimator": "mcem", "settings": {}})
 JOB = Job(cell=CELL, seeds=(0, 1), samples=20_000, snapshots=(10_000, 20_000))
+PAPER = Path(__file__).parents[1] / "results/reference/paper.csv"
 HOPELESS = 1e30  # a step size whose first step overflows
 SETTINGS = {
     "appendix_d_robust": {"draws": 40, "leapfrogs": 4, "acceptance": 0.9, "warm_up": 60},
@@ -511,62 +512,77 @@ def test_pages_are_html_and_name_their_table(tmp_path):
         assert "1,000" in text
 
 
-COMPARISON = pd.DataFrame(
-    [
-        {"figure": 2, "dataset": "mnist", "method": "aevb", "n_latent": 3, "n_train": 50_000, "split": "test"}
-        | {"samples": 1_000_000, "paper": -150.0, "ours": -149.0}
-        | {"ci_low": np.nan, "ci_high": np.nan, "difference": 1.0}
-    ]
-)
 PAGE = "# Title\n<!-- paper-comparison:begin -->\nold\n<!-- paper-comparison:end -->\nthe end\n"
 
 
-SHOWN = CELL.model_copy(update={"dataset": "mnist", "n_hidden": 500, "n_latent": 3, "n_train": 50_000})
-COSTS = pd.DataFrame(
-    [
-        dict.fromkeys(tables.COSTS, 1) | cell.identity | {"device": "cpu"}
-        for cell in (SHOWN, SHOWN.model_copy(update={"n_hidden": 7}))
-    ]
-)
+@pytest.fixture
+def clone(runs, tmp_path):
+    """A folder with a README and the kept runs of two seeds of a cell, of which one is in Figure 2."""
+    certificates = sorted(runs.glob("seed*/cell.json"))
+    (tmp_path / "figure4.png").write_bytes(b"a picture")
+    where = {"references": tmp_path / "references", "shown": tmp_path / "shown"}
+    keep.keep(runs=certificates, marginal=[], pictures=[tmp_path / "figure4.png"], **where)
+    (tmp_path / "README.md").write_text(PAGE)
+    return tmp_path
 
 
-def readme(tmp_path, text):
-    paths = {
-        name: tmp_path / name for name in ("comparison", "costs", "references", "readme", "shown", "output")
-    }
-    COMPARISON.to_csv(paths["comparison"], index=False)
-    COSTS.to_csv(paths["costs"], index=False)
-    (tmp_path / "figure2.png").write_bytes(b"a picture")
-    paths["readme"].write_text(text)
-    collect.readme(scale="laptop", figures=[tmp_path / "figure2.png"], figure2=[SHOWN], figure3=[], **paths)
-    return paths
-
-
-def test_the_readme_gets_the_table_between_its_markers_and_nothing_else(tmp_path):
-    paths = readme(tmp_path, PAGE)
-    text = paths["readme"].read_text()
-    block = paths["output"].read_text()
-    assert text == PAGE.replace("old", block)
-    assert "| 2 | MNIST, N_z = 3 | AEVB | 1 M |" in block
-    assert "`laptop`" in block
-    pd.testing.assert_frame_equal(
-        pd.read_csv(paths["references"] / "paper_comparison_laptop.csv"), COMPARISON
+def readme(clone, figure2):
+    keep.readme(
+        **{"paper": PAPER, "figure2": figure2, "figure3": [], "references": clone / "references"},
+        **{"readme": clone / "README.md", "shown": clone / "shown"},
+        **{"drawn": clone / "drawn/figure2", "output": clone / "readme.md"},
     )
-    [cost] = pd.read_csv(paths["references"] / "costs_laptop.csv").to_dict(
-        "records"
-    )  # no cell of another figure
-    assert (cost["figure"], cost["n_hidden"]) == (2, 500)
-    assert (paths["shown"] / "figure2.png").read_bytes() == b"a picture"
-    assert readme(tmp_path, text)["readme"].read_text() == text
 
 
-def test_a_readme_without_markers_is_left_alone_and_so_is_the_reference(tmp_path):
+def test_runs_are_kept_with_their_certificates_and_their_pictures_shown(runs, clone, capsys):
+    kept_runs, bounds, likelihoods = kept.read(clone / "references/kept")
+    assert kept_runs["seed"].tolist() == [0, 1]
+    cell = json.loads((runs / "seed1/cell.json").read_text())
+    named = ("samples", "step_size", "data", "numerics", "device", "threads")
+    assert kept_runs.loc[1, list(named)].tolist() == [cell[name] for name in named]
+    assert kept_runs["torch"].eq(cell["versions"]["torch"]).all()
+    curve = pd.read_csv(runs / "seed1/curve.csv")
+    assert bounds.query("seed == 1")["bound"].tolist() == pytest.approx(curve["bound"].tolist(), abs=5e-4)
+    assert likelihoods.empty
+    assert (clone / "shown/figure4.png").read_bytes() == b"a picture"
+    before = {path: path.read_bytes() for path in (clone / "references/kept").iterdir()}
+    keep.keep([runs / "seed1/cell.json"], [], [], clone / "references", clone / "shown")
+    assert capsys.readouterr().out.splitlines()[-1] == "2 runs are kept, before 2; 1 were given"
+    assert {path: path.read_bytes() for path in (clone / "references/kept").iterdir()} == before
+
+
+def test_log_likelihoods_are_kept_of_the_runs_that_are(runs, clone):
+    row = CELL.identity | {"split": "test", "samples": 20_000, "log_likelihood": -20.0, "std_error": 0.1}
+    rows = [
+        row | {"seed": seed, "evidence_estimator": name}
+        for seed in (0, 1)
+        for name in ("appendix_d_robust", "annealed")
+    ]
+    pd.DataFrame(rows).to_csv(clone / "marginal.csv", index=False)
+    keep.keep([runs / "seed1/cell.json"], [clone / "marginal.csv"], [], clone / "references", clone / "shown")
+    [found] = kept.read(clone / "references/kept").likelihoods.to_dict("records")
+    assert (found["seed"], found["evidence_estimator"]) == (1, "appendix_d_robust")
+
+
+def test_the_readme_gets_the_table_between_its_markers_and_figure_2_beside_it(clone):
+    readme(clone, [CELL])
+    text, block = (clone / "README.md").read_text(), (clone / "readme.md").read_text()
+    assert text == PAGE.replace("old", block)
+    assert "Generated by `snakemake readme`" in block
+    assert pd.read_csv(clone / "references/paper_comparison.csv").columns.tolist() == tables.COMPARISON
+    assert (clone / "shown/figure2.png").read_bytes() == (clone / "drawn/figure2.png").read_bytes()
+    readme(clone, [CELL])
+    assert (clone / "README.md").read_text() == text
+
+
+def test_a_readme_without_markers_is_left_alone_and_so_is_the_reference(clone):
+    (clone / "README.md").write_text("# Title\n")
     with pytest.raises(UserError, match="paper-comparison:begin"):
-        readme(tmp_path, "# Title\n")
-    assert (tmp_path / "readme").read_text() == "# Title\n"
-    assert not (tmp_path / "output").exists()
-    assert not (tmp_path / "references").exists()
-    assert not (tmp_path / "shown").exists()
+        readme(clone, [CELL])
+    assert (clone / "README.md").read_text() == "# Title\n"
+    assert not (clone / "readme.md").exists()
+    assert not (clone / "references/paper_comparison.csv").exists()
+    assert not (clone / "shown/figure2.png").exists()
 
 
 def files_with(stem):

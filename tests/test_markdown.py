@@ -1,13 +1,13 @@
 """The README's results: one line a curve, what is far from the paper in bold, and nothing that is not committed."""
 
-import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from aevb import UserError, markdown, tables
+from aevb import UserError, config, jobs, markdown, tables
 
 ROOT = Path(__file__).parents[1]
 IDENTITY = {"figure": 2, "dataset": "mnist", "method": "aevb", "n_latent": 3, "n_train": 50_000}
@@ -51,7 +51,7 @@ def test_a_line_is_at_the_last_point_common_to_train_and_test():
     )
     header, _, line = lines(comparison)
     assert line == (
-        "| 2 | MNIST, N_z = 3 | AEVB | 1 M | -155.3 | -155.1 [-156.1, -154.1] | +0.2 "
+        "| 2 | MNIST, N_z = 3 | AEVB | 1 M | 1 | -155.3 | -155.1 [-156.1, -154.1] | +0.2 "
         "| -150.0 | -149.4 [-150.4, -148.4] | +0.6 | 1.5 |"
     )
     assert header.count("|") == line.count("|")
@@ -59,7 +59,14 @@ def test_a_line_is_at_the_last_point_common_to_train_and_test():
 
 def test_a_single_split_is_shown_alone_and_one_seed_without_an_interval():
     [line] = lines(rows(10**6, -149.4, ci_low=np.nan, ci_high=np.nan))[2:]
-    assert "| 1 M | – | – | – | -150.0 | -149.4 | +0.6 |" in line
+    assert "| 1 M | 1 | – | – | – | -150.0 | -149.4 | +0.6 |" in line
+
+
+def test_where_fewer_seeds_went_further_both_ends_are_shown():
+    comparison = pd.concat([rows(10**6, -149.4), rows(2 * 10**6, -148.0), rows(4 * 10**6, -145.0)])
+    further = costs().assign(seed=9, samples=5_000_000)
+    _, _, *found = lines(comparison, pd.concat([costs(2), further]))
+    assert ["| 2 M | 3 |" in found[0], "| 4 M | 1 |" in found[1], len(found)] == [True, True, 2]
 
 
 def test_what_diverged_or_was_refused_has_no_value():
@@ -84,7 +91,8 @@ def test_no_runs_give_a_table_without_lines():
     ],
 )
 def test_what_is_far_from_the_paper_is_bold(difference, dataset, method, bold):
-    [line] = lines(rows(10**6, -150.0 + difference, dataset=dataset, method=method))[2:]
+    of = rows(10**6, -150.0 + difference, dataset=dataset, method=method)
+    [line] = lines(of, costs(dataset=dataset, estimator=method))[2:]
     assert (f"| **{difference:+.1f}** |" in line) == bold
     assert bold or f"| {difference:+.1f} |" in line
 
@@ -94,22 +102,21 @@ def test_minutes_per_million_are_those_of_the_figures_own_cell():
     both = pd.concat([costs(), costs(figure=3, n_hidden=100, seconds=60.0)])
     comparison = pd.concat([rows(10**6, -150.0), rows(10**6, -150.0, figure=3)])
     assert [line.split(" | ")[-1] for line in lines(comparison, both)[2:]] == ["1.5 |", "0.5 |"]
-    assert lines(rows(10**6, -150.0), costs().iloc[:0])[2].endswith("| – |")
 
 
-def test_the_block_names_its_scale_sources_seeds_hours_and_devices():
+def test_the_block_names_its_source_seeds_hours_and_devices():
     comparison = rows(10**6, -153.0)
-    block = markdown.readme_block(comparison, costs(seconds=7200.0), "laptop")
+    block = markdown.readme_block(comparison, costs(seconds=7200.0))
     note, table = block.split("\n\n")  # Markdown wants an empty line before a table
     assert table == markdown.comparison_table(comparison, costs(seconds=7200.0))
-    assert "Scale `laptop`: 1 seed a curve, 2.0 hours of training in all on cpu (1 thread a run)." in note
-    assert "`results/reference/paper_comparison_laptop.csv` and `costs_laptop.csv`" in note
-    assert "over data points in Figure 3" in note
+    assert note.startswith("1 seed a curve, 2.0 hours of training in all on cpu (1 thread a run).")
+    assert "`results/reference/kept/`" in note
     assert "|" not in note
-    many = markdown.readme_block(comparison, pd.concat([costs(5), costs(device="cuda", threads=2)]), "paper")
-    assert "5 seeds a curve" in many
+    assert markdown.readme_block(comparison, costs(5)).startswith("5 seeds a curve, ")
+    others = costs(n_latent=5, device="cuda", threads=2)
+    many = markdown.readme_block(comparison, pd.concat([costs(3), others]))
+    assert many.startswith("1 to 3 seeds a curve, ")
     assert "on cpu (1 thread a run) and cuda (2 threads a run)" in many
-    assert "over data points" not in many
 
 
 def test_markers():
@@ -123,16 +130,26 @@ def test_markers():
             markdown.insert_between_markers(broken, "results", block)
 
 
-def test_the_readme_shows_the_committed_comparison_and_figures():
-    # the README's numbers come from results/reference by `snakemake readme`, and by nothing else
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    begin, end = "<!-- paper-comparison:begin -->", "<!-- paper-comparison:end -->"
-    shown = readme.split(begin)[1].split(end)[0].strip()
-    scale = re.search(r"paper_comparison_(\w+)\.csv", shown)[1]
-    reference = ROOT / "results/reference"
-    committed = [pd.read_csv(reference / f"{table}_{scale}.csv") for table in ("paper_comparison", "costs")]
-    assert shown == markdown.readme_block(*committed, scale)
-    assert f"Scale `{scale}`" in shown
+def test_the_readme_shows_the_kept_runs_and_nothing_else(tmp_path):
+    # the README's numbers come from results/reference/kept by `snakemake readme`
+    page, shown = ROOT / "README.md", tmp_path / "shown"
+    experiments = config.read(ROOT / "config.yaml")
+    shutil.copytree(ROOT / "results/reference/kept", tmp_path / "kept")
+    (tmp_path / "README.md").write_text(page.read_text(encoding="utf-8"), encoding="utf-8")
+    jobs.load("readme")(
+        paper=ROOT / "results/reference/paper.csv",
+        figure2=experiments.cells("figure2"),
+        figure3=experiments.cells("figure3"),
+        references=tmp_path,
+        readme=tmp_path / "README.md",
+        shown=shown,
+        drawn=tmp_path / "figure2",
+        output=tmp_path / "readme.md",
+    )
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
+    written = (tmp_path / "paper_comparison.csv").read_text()
+    assert written == (ROOT / "results/reference/paper_comparison.csv").read_text()
+    assert (shown / "figure2.png").read_bytes().startswith(b"\x89PNG")
     for n in (2, 3, 4, 5):
-        assert f"(docs/figures/figure{n}.png)" in readme
+        assert f"(docs/figures/figure{n}.png)" in page.read_text(encoding="utf-8")
         assert (ROOT / f"docs/figures/figure{n}.png").read_bytes().startswith(b"\x89PNG")

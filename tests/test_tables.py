@@ -112,6 +112,13 @@ def test_no_runs_of_the_paper_give_empty_tables():
     assert "samples" in tables.to_html(table, "Title", "Note")
 
 
+@pytest.mark.parametrize("nothing", [NO_MARGINAL, pd.DataFrame(columns=NO_MARGINAL.columns)])
+def test_a_dataset_without_figure_3_has_figure_2_alone(nothing):
+    # columns of no type are what a job makes where there is no table, as for `datasets=frey`
+    table = tables.paper_comparison(bounds([10**6], -150.0), nothing, PAPER)
+    assert table["figure"].tolist() == [2]
+
+
 def test_costs_have_a_row_for_every_run():
     cell = dict.fromkeys(tables.COSTS, 3) | {"versions": {"torch": "2"}}
     assert tables.costs([cell, cell]).shape == (2, len(tables.COSTS))

@@ -92,28 +92,28 @@ def _evidence_curves(rows: pd.DataFrame, nats: pd.Series, standard_error: pd.Ser
 
 
 def over_seeds(curves: pd.DataFrame) -> pd.DataFrame:
-    """Mean of each curve over its seeds at every point that all of them have reported.
+    """Mean of each curve at every report point over the seeds that got so far: `n_seeds` of them.
 
     Returns the columns of CURVE, `samples`, `nats`, `low`, `high`, `n_seeds`, `n_diverged`, sorted by samples.
     `low, high` is the 95 % t-interval over seeds; for a single seed it is `nats` -+ `error` (NaN without one).
+    Seeds of several sittings may end at different points; where one ends the mean may step by what seeds differ.
     A diverged seed (not finite at its last point) makes the mean NaN from there on: the mean over the survivors
     would be that of a better method than the one that was run.
     """
-    rows = curves.assign(nats=curves["nats"].where(np.isfinite(curves["nats"])))
-    last = (
-        rows.sort_values("samples")
-        .groupby([*CURVE, "seed"], as_index=False)["nats"]
-        .agg(lambda nats: nats.isna().iloc[-1])
-    )
-    seeds = last.groupby(CURVE).agg(n_seeds=("seed", "size"), n_diverged=("nats", "sum"))
+    nats = curves["nats"].astype(float)  # a table without rows has no type
+    rows = curves.assign(nats=nats.where(np.isfinite(nats)))
+    ends = rows.sort_values("samples").groupby([*CURVE, "seed"]).tail(1)
+    lost = ends[ends["nats"].isna()].groupby(CURVE, as_index=False)
+    diverged = lost.agg(n_diverged=("seed", "size"), diverged_by=("samples", "min"))
     points = rows.groupby([*CURVE, "samples"], as_index=False).agg(
-        reported=("seed", "nunique"),
+        n_seeds=("seed", "nunique"),
         nats=("nats", lambda nats: nats.mean(skipna=False)),
         spread=("nats", lambda nats: nats.std(skipna=False)),
         error=("error", "first"),
     )
-    points = points.merge(seeds.astype(int).reset_index(), on=CURVE)
-    points = points[points["reported"] == points["n_seeds"]].sort_values([*CURVE, "samples"])
+    points = points.merge(diverged, on=CURVE, how="left").sort_values([*CURVE, "samples"])
+    points["nats"] = points["nats"].where(~(points["samples"] >= points["diverged_by"]))
+    points["n_diverged"] = points["n_diverged"].fillna(0).astype(int)
     n = points["n_seeds"]
     half = np.where(n > 1, half_width(points["spread"], n), points["error"])
     points = points.assign(low=points["nats"] - half, high=points["nats"] + half)
@@ -123,4 +123,5 @@ def over_seeds(curves: pd.DataFrame) -> pd.DataFrame:
 def interpolate(curve: pd.DataFrame, samples: float | np.ndarray) -> np.ndarray:
     """Nats of a digitised `curve` (columns samples, nats) at `samples`, linear in log samples between its points."""
     curve = curve.sort_values("samples")
-    return np.asarray(np.interp(np.log(samples), np.log(curve["samples"]), curve["nats"]))
+    at = np.log(np.asarray(samples, float))
+    return np.asarray(np.interp(at, np.log(curve["samples"]), curve["nats"]))

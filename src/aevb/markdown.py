@@ -1,13 +1,14 @@
 """Tables as Markdown, and their place in the README and the pages of docs/: between two markers."""
 
 import re
-from collections.abc import Hashable
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
 from aevb import UserError
 from aevb.curves import dataset_name, method_name
+from aevb.experiments import Cell
 
 PANEL = ["figure", "dataset", "n_latent", "n_train", "method"]  # what identifies a line of the comparison
 CLOSE = {"mnist": 1.0, "frey": 25.0}  # nats from the paper; what is further away is shown in bold
@@ -15,51 +16,65 @@ CLOSE_AT_THE_FIXED_POINT = 6.0  # wake-sleep on Frey Face, which in the paper st
 
 
 def comparison_table(comparison: pd.DataFrame, costs: pd.DataFrame) -> str:
-    """`paper_comparison` as the README shows it: a line per panel and method, train and test side by side.
+    """`paper_comparison` as the README shows it: train and test side by side, a line per panel and method.
 
-    Each line is at the largest number of samples that ours and the paper's curves have in common. costs: the runs of
-    both figures, columns `figure` and those of costs.csv.
+    Each line is at the largest number of samples that ours and the paper's curves have in common; where fewer seeds
+    got there than somewhere before, another line says how far the others got. costs: the runs of both figures,
+    columns `figure`, those of PANEL with `estimator` for `method`, `seed`, `samples`, `seconds`.
     """
     values = "paper | ours | differ by"
     lines = [
-        f"| figure | panel | method | samples | train: {values} | test: {values} | min/M |",
-        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+        f"| figure | panel | method | samples | seeds | train: {values} | test: {values} | min/M |",
+        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    minutes = _minutes_per_million(costs)
+    runs = dict(list(costs.rename(columns={"estimator": "method"}).groupby(PANEL)))
     for identity, rows in comparison.groupby(PANEL):
         figure, dataset, n_latent, n_train, method = identity
-        # Where one split's paper curve is cut short, the last point of both; with a single split, of that one.
-        splits = rows.groupby("samples")["split"].nunique()
-        samples = splits[splits == splits.max()].index.max()
-        at = rows[rows["samples"] == samples].set_index("split")
         size = f"N_z = {n_latent}" if figure == 2 else f"N_train = {n_train}"
-        sides = [text for split in ("train", "test") for text in _values(at, split)]
-        first = [
-            str(figure),
-            f"{dataset_name(str(dataset))}, {size}",
-            method_name(str(method)),
-            _millions(samples),
-        ]
-        lines.append(f"| {' | '.join([*first, *sides, minutes.get(identity, '–')])} |")
+        panel = [str(figure), f"{dataset_name(str(dataset))}, {size}", method_name(str(method))]
+        for n_seeds, at in _ends(rows, runs[identity]["samples"]):
+            sides = [text for split in ("train", "test") for text in _values(at, split)]
+            reached = [_millions(at["samples"].iloc[0]), str(n_seeds)]
+            lines.append(
+                f"| {' | '.join([*panel, *reached, *sides, _minutes_per_million(runs[identity])])} |"
+            )
     return "\n".join(lines)
 
 
-def readme_block(comparison: pd.DataFrame, costs: pd.DataFrame, scale: str) -> str:
+def _ends(rows: pd.DataFrame, lengths: pd.Series) -> Iterator[tuple[int, pd.DataFrame]]:
+    """How many seeds a curve has where it ends, and its rows there by split: at the last point of all seeds, and of
+    each fewer that went further.
+
+    Where one split's paper curve is cut short, points of both; with a single split, of that one. lengths: the
+    samples of each run.
+    """
+    splits = rows.groupby("samples")["split"].nunique()
+    points = splits[splits == splits.max()].index.to_series()
+    n_seeds = points.map(lambda point: int((lengths >= point).sum()))
+    for reached in points.groupby(n_seeds).max().sort_values():
+        yield n_seeds[reached], rows[rows["samples"] == reached].set_index("split")
+
+
+def readme_block(comparison: pd.DataFrame, costs: pd.DataFrame) -> str:
     """What `snakemake readme` puts between the README's markers."""
-    seeds = costs["seed"].nunique()
-    intervals = (
-        "over seeds" if seeds > 1 else "over data points in Figure 3; with one seed, Figure 2 has none"
-    )
     note = (
-        f"Scale `{scale}`: {seeds} seed{'s' * (seeds != 1)} a curve, {costs['seconds'].sum() / 3600:.1f} hours of "
-        f"training in all on {_devices(costs)}. Nats per data point, higher is better; intervals are 95 %, "
-        f"{intervals}. Bold: further from the paper than {CLOSE['mnist']:.0f} nat (MNIST), {CLOSE['frey']:.0f} nats "
-        f"(AEVB on Frey Face) or {CLOSE_AT_THE_FIXED_POINT:.0f} nats (wake-sleep on Frey Face). min/M: minutes for a "
-        "million training samples; the paper's took 20 to 40. None: the run diverged, or log p(x) of a point was "
-        "refused (`marginal_likelihood.csv` says why). Generated by `snakemake readme` from "
-        f"`results/reference/paper_comparison_{scale}.csv` and `costs_{scale}.csv`."
+        f"{_seeds(costs)} a curve, {costs['seconds'].sum() / 3600:.1f} hours of training in all on "
+        f"{_devices(costs)}. Nats per data point, higher is better; intervals are 95 %, over seeds; of a single "
+        "seed, over data points in Figure 3, and Figure 2 has none. Bold: further from the paper than "
+        f"{CLOSE['mnist']:.0f} nat (MNIST), {CLOSE['frey']:.0f} nats (AEVB on Frey Face) or "
+        f"{CLOSE_AT_THE_FIXED_POINT:.0f} nats (wake-sleep on Frey Face). min/M: minutes for a million training "
+        "samples; the paper's took 20 to 40. None: the run diverged, or log p(x) of a point was refused. Generated "
+        "by `snakemake readme` from the runs that are kept in `results/reference/kept/`; every report point: "
+        "`results/reference/paper_comparison.csv`."
     )
     return f"{note}\n\n{comparison_table(comparison, costs)}"
+
+
+def _seeds(costs: pd.DataFrame) -> str:
+    numbers = set(costs.groupby(["figure", *Cell.IDENTITY])["seed"].nunique())
+    return (
+        "1 seed" if numbers == {1} else f"{' to '.join(map(str, sorted({min(numbers), max(numbers)})))} seeds"
+    )
 
 
 def _devices(costs: pd.DataFrame) -> str:
@@ -69,10 +84,8 @@ def _devices(costs: pd.DataFrame) -> str:
     )
 
 
-def _minutes_per_million(costs: pd.DataFrame) -> dict[Hashable, str]:
-    totals = costs.rename(columns={"estimator": "method"}).groupby(PANEL)[["seconds", "samples"]].sum()
-    minutes = totals["seconds"] / totals["samples"] * 1e6 / 60
-    return {identity: f"{value:.2g}" for identity, value in minutes.items()}
+def _minutes_per_million(runs: pd.DataFrame) -> str:
+    return f"{runs['seconds'].sum() / runs['samples'].sum() * 1e6 / 60:.2g}"
 
 
 def _values(at: pd.DataFrame, split: str) -> tuple[str, str, str]:

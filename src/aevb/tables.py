@@ -64,9 +64,10 @@ def paper_comparison(bounds: pd.DataFrame, marginal: pd.DataFrame, paper: pd.Dat
     """Ours beside the paper's curves of Figures 2 and 3, one row per report point of ours.
 
     Only points inside the sample range of the paper's curve have a row: its nats are interpolated linearly in log
-    samples and never extrapolated. `ours` is the mean over seeds and `ci_low, ci_high` its 95 % t-interval; with a
-    single seed, +-1.96 standard errors over data points for Figure 3 and empty for Figure 2. `difference` is
-    ours - paper in nats per data point. A point at which a seed has diverged keeps its row, with `ours` NaN.
+    samples and never extrapolated. `ours` is the mean over the seeds that got so far and `ci_low, ci_high` its 95 %
+    t-interval; of a single seed, +-1.96 standard errors over data points for Figure 3 and empty for Figure 2.
+    `difference` is ours - paper in nats per data point. A point at which a seed has diverged keeps its row, with
+    `ours` NaN.
     """
     rows = []
     for figure, ours in [(2, over_seeds(figure2_curves(bounds))), (3, over_seeds(figure3_curves(marginal)))]:

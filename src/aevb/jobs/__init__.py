@@ -20,8 +20,9 @@ MODULES = {
     "gradients": ("gradients",),
     "collect": (
         *("run_tables", "sound", "concatenate"),
-        *("paper_comparison", "bound_and_likelihood", "html", "readme"),
+        *("paper_comparison", "bound_and_likelihood", "html"),
     ),
+    "keep": ("keep", "readme"),
     "compare": ("conform", "compare", "full_vb"),
     "check": ("measure", "check", "regression_tables", "verdict", "gate_nights", "regression_page"),
     "bless": ("bless", "bless_golden"),

@@ -6,13 +6,13 @@ from typing import Any
 
 import pandas as pd
 
-from aevb import markdown, tables
 from aevb import soundness as soundness_module
+from aevb import tables
 from aevb.curves import select
 from aevb.experiments import Cell
-from aevb.files import read_tables, write_bytes, write_table, write_text
+from aevb.files import read_tables, write_table, write_text
+from aevb.kept import RUN
 
-RUN = [*Cell.IDENTITY, "seed"]  # the columns that name a run
 MARGINAL_COLUMNS = [
     *(*RUN, "split", "samples"),
     *("evidence_estimator", "log_likelihood", "std_error_points"),
@@ -86,30 +86,3 @@ def html(inputs: list[Path], outputs: list[Path]) -> None:
         title = table.stem.replace("_", " ").capitalize()
         page = tables.to_html(pd.read_csv(table), title, f"Source: results/tables/{table.name}")
         write_text(output, page)
-
-
-def readme(
-    comparison: Path,
-    costs: Path,
-    figures: list[Path],
-    figure2: list[Cell],
-    figure3: list[Cell],
-    scale: str,
-    references: Path,
-    readme: Path,
-    shown: Path,
-    output: Path,
-) -> None:
-    """Put the comparison with the paper into the README, and the figures that it shows into `shown`; keep the numbers
-    in `references`."""
-    frame, cost = pd.read_csv(comparison), pd.read_csv(costs)
-    kinds = [select(cost, cells).assign(figure=n) for n, cells in ((2, figure2), (3, figure3))]
-    cost = pd.concat(kinds, ignore_index=True)[["figure", *tables.COSTS]]
-    block = markdown.readme_block(frame, cost, scale)
-    page = markdown.insert_between_markers(readme.read_text(encoding="utf-8"), "paper-comparison", block)
-    write_table(references / f"paper_comparison_{scale}.csv", frame)
-    write_table(references / f"costs_{scale}.csv", cost)
-    for figure in figures:
-        write_bytes(shown / figure.name, figure.read_bytes())
-    write_text(readme, page)
-    write_text(output, block)
