@@ -10,8 +10,10 @@ import pytest
 import alternatives
 import chains
 import changes
+import figure3_long
 import figure3_prior
 import figure3_steps
+import frey_pace
 from aevb import markdown
 
 ROOT = Path(__file__).parents[1]
@@ -87,6 +89,37 @@ def test_a_share_of_the_prior_is_paired_with_ours_and_stands_beside_the_paper():
     assert figure3_prior.page(table).endswith(
         "| 1000 | 4 M | 1 | -119.0 | -2.0 | +1.0 (0.3) | -119.0 | -2.0 | +1.0 (0.3) |"
     )
+
+
+def test_where_a_curve_reaches_a_bound_and_what_its_test_bound_is_there():
+    curve = pd.DataFrame({"samples": [0, 100, 1000, 10_000], "nats": [-500.0, 600.0, 800.0, 900.0]})
+    test = curve.assign(nats=curve["nats"] - 10)
+    met = frey_pace.meets(curve, test, 700.0)
+    assert met.samples == pytest.approx(100 * 10**0.5)  # halfway in log samples
+    assert met.test == pytest.approx(690.0)
+    # a curve as if five times as slow is met at five times the samples, with the same test bound
+    slow = [rows.assign(samples=5 * rows["samples"]) for rows in (curve, test)]
+    assert frey_pace.meets(*slow, 850.0).samples == pytest.approx(
+        5 * frey_pace.meets(curve, test, 850.0).samples
+    )
+    assert frey_pace.meets(*slow, 850.0).test == pytest.approx(840.0)
+    assert np.isnan(frey_pace.meets(curve, test, 901.0)).all()
+    assert np.isnan(frey_pace.meets(curve, test, 599.0)).all()
+    # after a dip the level counts as met where it was met first
+    dip = pd.DataFrame({"samples": [1, 2, 3, 4], "nats": [1.0, 3.0, 2.0, 4.0]})
+    assert frey_pace.meets(dip, dip, 3.0).samples == pytest.approx(2.0)
+
+
+def test_the_long_runs_stand_beside_the_paper_and_ours():
+    comparison = pd.read_csv(ROOT / "results/reference/paper_comparison.csv")
+    n = len(figure3_long.SAMPLES)
+    seeds = [{"train": [-130.0] * n, "test": [-140.0] * n}, {"train": [-134.0] * n, "test": [-142.0] * n}]
+    rows = figure3_long.table(seeds, comparison)
+    last = rows[(rows["split"] == "train") & (rows["samples"] == 63_000_000)].iloc[0]
+    assert last["paper"] == pytest.approx(-131.0, abs=0.1)  # read off the paper's figure
+    assert last[["other", "low", "high"]].tolist() == [-132.0, -134.0, -130.0]
+    assert figure3_long.page(rows).splitlines()[-1].startswith("| 63 M | -131.0 | ")
+    assert "| -132.0 (-134.0 to -130.0) | -1.0 |" in figure3_long.page(rows)
 
 
 def shows(text, name, page, table):

@@ -157,13 +157,33 @@ def test_a_point_is_the_mean_of_the_seeds_that_got_so_far():
 
 
 @pytest.mark.parametrize("sound_until", [200, 400])
-def test_a_diverged_seed_ends_the_mean_wherever_the_others_end(sound_until):
+@pytest.mark.parametrize("lost", [[np.nan, np.nan], [np.inf]])
+def test_a_diverged_seed_ends_the_mean_wherever_the_others_end(sound_until, lost):
     samples = list(range(100, sound_until + 1, 100))
     sound = curve(1, [-5.0] * len(samples), samples=samples)
-    means = over_seeds(pd.concat([curve(0, [-3.0, np.nan, np.nan]), sound]))
+    nats = [-3.0, *lost]
+    means = over_seeds(pd.concat([curve(0, nats, samples=[100, 200, 300][: len(nats)]), sound]))
     assert means["nats"].iloc[0] == -4.0
     assert means[["nats", "low", "high"]].iloc[1:].isna().all(axis=None)
     assert means["n_diverged"].eq(1).all()
+
+
+def test_a_seed_that_was_never_sound_leaves_no_mean():
+    means = over_seeds(pd.concat([curve(0, [np.nan], samples=[100]), curve(1, [-5.0, -4.0, -3.0])]))
+    assert means["nats"].isna().all()
+    assert means["n_diverged"].eq(1).all()
+
+
+def test_a_point_that_a_seed_has_passed_without_a_report_is_left_out():
+    # seeds of two sittings, of which one reported more often: no mean jumps between one seed and two
+    often = curve(0, [-6.0, -5.0, -4.0, -3.0, -2.0], samples=[100, 150, 200, 250, 300])
+    means = over_seeds(pd.concat([often, curve(1, [-8.0, -6.0], samples=[100, 200])]))
+    assert means[["samples", "nats", "n_seeds"]].to_numpy().tolist() == [
+        [100, -7.0, 2],
+        [200, -5.0, 2],
+        [250, -3.0, 1],
+        [300, -2.0, 1],
+    ]
 
 
 def test_no_rows_give_no_points():

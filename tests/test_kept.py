@@ -7,24 +7,34 @@ import pandas as pd
 import pytest
 
 from aevb import UserError, kept
+from aevb.experiments import CERTIFIED
 from aevb.kept import BOUNDS, CERTIFICATE, LIKELIHOODS, NOTHING, RUN, Kept
 
 ROOT = Path(__file__).parents[1]
 CELL = {"dataset": "mnist", "estimator": "aevb", "n_hidden": 100, "n_latent": 3, "n_train": 1000}
 
 
-def run(seed=0, samples=200, bound=-150.0, likelihood=None, **changes):
+PROTOCOL = {"step_size": 0.1, "batch_size": 100, "warm_up": 100, "settings": "{}", "data": "d"}
+
+
+def run(seed=0, samples=200, bound=-150.0, likelihood=None, n_points=1000, diverged=False, **changes):
     """What one sitting brings: a run with a value every 100 samples."""
-    named = CELL | {"seed": seed} | changes
+    named = CELL | {"seed": seed} | {name: changes.pop(name) for name in list(changes) if name in CELL}
+    line = named | PROTOCOL | {"samples": samples, "seconds": 1.0, "diverged": diverged} | changes
+    estimate = {"evidence_estimator": CERTIFIED, "log_likelihood": likelihood, "n_points": n_points}
     points = [named | {"split": "test", "samples": point} for point in range(100, samples + 1, 100)]
     return Kept(
-        pd.DataFrame([named | {"samples": samples, "seconds": 1.0}], columns=CERTIFICATE),
         pd.DataFrame([point | {"bound": bound} for point in points], columns=BOUNDS),
         pd.DataFrame(
-            [point | {"log_likelihood": likelihood} for point in points if likelihood is not None],
+            [point | estimate for point in points if likelihood is not None],
             columns=LIKELIHOODS,
         ),
+        pd.DataFrame([line], columns=CERTIFICATE),
     )
+
+
+def add(old, new):
+    return kept.merged(old, kept.taken(old, new))
 
 
 def same(a, b):
@@ -34,37 +44,74 @@ def same(a, b):
 
 def test_sittings_add_up_in_any_order():
     ours, seeds, cells = run(), run(seed=1), run(n_latent=5)
-    added = kept.merged(kept.merged(ours, seeds), cells)
+    added = add(add(ours, seeds), cells)
     assert added.runs[["n_latent", "seed"]].to_numpy().tolist() == [[3, 0], [3, 1], [5, 0]]
     assert len(added.bounds) == 6
-    same(added, kept.merged(kept.merged(cells, seeds), ours))
-    same(kept.merged(NOTHING, added), added)
-    same(kept.merged(added, NOTHING), added)
+    same(added, add(add(cells, seeds), ours))
+    same(add(NOTHING, added), added)
+    same(add(added, NOTHING), added)
 
 
 def test_of_one_run_the_longer_is_kept_whole():
     short, long = run(samples=200, bound=-150.0), run(samples=400, bound=-149.0)
-    for added in (kept.merged(short, long), kept.merged(long, short)):
+    for added in (add(short, long), add(long, short)):
         assert added.runs["samples"].tolist() == [400]
         # not a point of the other is left between: another machine rounds another run
         assert added.bounds["bound"].tolist() == [-149.0] * 4
 
 
-def test_of_two_runs_as_long_the_new_one_is_kept():
-    assert kept.merged(run(bound=-150.0), run(bound=-149.0)).bounds["bound"].tolist() == [-149.0] * 2
+def test_of_two_runs_as_long_the_old_one_stays_unless_the_new_one_has_more_of_log_p():
+    assert add(run(bound=-150.0), run(bound=-149.0)).bounds["bound"].tolist() == [-150.0] * 2
+    more = run(bound=-149.0, likelihood=-140.0)
+    same(add(run(bound=-150.0), more), more)
+    same(add(more, run(bound=-150.0)), more)
 
 
 def test_log_likelihoods_follow_their_run():
     short, long = run(likelihood=-140.0), run(samples=400, likelihood=-139.0)
-    for added in (kept.merged(short, long), kept.merged(long, short)):
+    for added in (add(short, long), add(long, short)):
         assert added.likelihoods["log_likelihood"].tolist() == [-139.0] * 4
-    assert len(kept.merged(short, run(seed=1)).likelihoods) == 2
+    assert len(add(short, run(seed=1)).likelihoods) == 2
 
 
-def test_a_run_whose_log_likelihood_would_be_lost_is_refused():
-    with pytest.raises(UserError, match=r"mnist/aevb/100/3/1000/0 has log p\(x\).*marginal_likelihood.csv"):
-        kept.merged(run(likelihood=-140.0), run(samples=400))
-    same(kept.merged(run(samples=400, likelihood=-140.0), run()), run(samples=400, likelihood=-140.0))
+@pytest.mark.parametrize("evidence", [{}, {"likelihood": -139.0, "n_points": 10}])
+def test_a_run_whose_log_likelihood_would_be_lost_or_of_fewer_points_is_refused(evidence):
+    with pytest.raises(
+        UserError, match=r"mnist/aevb/100/3/1000/0 has log p\(x\) at 100 .*1000 points.*evidence"
+    ):
+        add(run(likelihood=-140.0), run(samples=400, **evidence))
+    long = run(samples=400, likelihood=-140.0)
+    same(add(long, run()), long)
+
+
+@pytest.mark.parametrize("length", [100, 200, 400])
+def test_a_diverged_run_takes_no_sound_ones_place_and_hides_behind_none(length):
+    for pair in ((run(), run(samples=length, diverged=True)), (run(samples=length, diverged=True), run())):
+        with pytest.raises(UserError, match=r"mnist/aevb/100/3/1000/0.*one has diverged and one has not"):
+            add(*pair)
+
+
+@pytest.mark.parametrize(
+    "other", [{"step_size": 0.02}, {"batch_size": 500}, {"warm_up": 0}, {"settings": "x"}, {"data": "e"}]
+)
+def test_seeds_of_other_protocols_make_no_mean(other):
+    with pytest.raises(UserError, match=f"differ in {next(iter(other))}"):
+        add(run(), run(seed=1, **other))
+    assert len(add(run(), run(n_latent=5, **other)).runs) == 2
+
+
+def test_a_run_given_twice_and_an_estimate_told_twice():
+    cell = CELL | PROTOCOL | {"seed": 0, "samples": 200, "diverged": False, "versions": {}}
+    cell |= {"cell": {"settings": {"b": 1, "a": 2}, "batch_size": 100, "warm_up": 100}}
+    point = CELL | {"seed": 0, "split": "test", "samples": 200}
+    curve = pd.DataFrame([point | {"bound": "-1.23456"}])  # as text, beside a curve without rows
+    marginal = pd.DataFrame(2 * [point | {"evidence_estimator": CERTIFIED, "log_likelihood": -1.0}])
+    with pytest.raises(UserError, match="mnist/aevb/100/3/1000/0 is given twice"):
+        kept.collect([cell, cell], curve, marginal)
+    found = kept.collect([cell], curve, marginal)
+    assert [len(table) for table in found] == [1, 1, 1]
+    assert found.bounds["bound"].tolist() == [-1.23456]
+    assert found.runs["settings"].tolist() == ['{"a": 2, "b": 1}']
 
 
 def test_what_is_written_is_read_and_a_missing_table_is_named(tmp_path):
@@ -84,7 +131,7 @@ def test_a_table_of_other_columns_is_refused(tmp_path):
 
 
 def test_every_committed_run_is_whole_and_certified():
-    runs, bounds, likelihoods = kept.read(ROOT / "results/reference/kept")
+    bounds, likelihoods, runs = kept.read(ROOT / "results/reference/kept")
     assert not runs.duplicated(RUN).any()
     assert runs[CERTIFICATE].notna().all(axis=None)
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in [*runs["data"], *runs["numerics"]])

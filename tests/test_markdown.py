@@ -22,7 +22,8 @@ def rows(samples, ours, paper=-150.0, split="test", **changes):
         "ours": ours,
         "difference": ours - paper,
     }
-    return pd.DataFrame([row | {"ci_low": ours - 1, "ci_high": ours + 1} | changes])[tables.COMPARISON]
+    more = {"ci_low": ours - 1, "ci_high": ours + 1, "n_seeds": 1}
+    return pd.DataFrame([row | more | changes])[tables.COMPARISON]
 
 
 def costs(seeds=1, **changes):
@@ -63,10 +64,10 @@ def test_a_single_split_is_shown_alone_and_one_seed_without_an_interval():
 
 
 def test_where_fewer_seeds_went_further_both_ends_are_shown():
-    comparison = pd.concat([rows(10**6, -149.4), rows(2 * 10**6, -148.0), rows(4 * 10**6, -145.0)])
-    further = costs().assign(seed=9, samples=5_000_000)
-    _, _, *found = lines(comparison, pd.concat([costs(2), further]))
-    assert ["| 2 M | 3 |" in found[0], "| 4 M | 1 |" in found[1], len(found)] == [True, True, 2]
+    three = pd.concat([rows(10**6, -149.4, n_seeds=3), rows(2 * 10**6, -148.0, n_seeds=3)])
+    one = pd.concat([rows(4 * 10**6, -145.0), rows(8 * 10**6, -140.0, ci_low=np.nan, ci_high=np.nan)])
+    _, _, *found = lines(pd.concat([three, one]))
+    assert ["| 2 M | 3 |" in found[0], "| 8 M | 1 |" in found[1], len(found)] == [True, True, 2]
 
 
 def test_what_diverged_or_was_refused_has_no_value():
@@ -112,10 +113,12 @@ def test_the_block_names_its_source_seeds_hours_and_devices():
     assert note.startswith("1 seed a curve, 2.0 hours of training in all on cpu (1 thread a run).")
     assert "`results/reference/kept/`" in note
     assert "|" not in note
-    assert markdown.readme_block(comparison, costs(5)).startswith("5 seeds a curve, ")
+    five = rows(10**6, -153.0, n_seeds=5)
+    assert markdown.readme_block(five, costs(5)).startswith("5 seeds a curve, ")
     others = costs(n_latent=5, device="cuda", threads=2)
-    many = markdown.readme_block(comparison, pd.concat([costs(3), others]))
-    assert many.startswith("1 to 3 seeds a curve, ")
+    mixed = pd.concat([five, rows(10**6, -153.0, n_latent=5)])
+    many = markdown.readme_block(mixed, pd.concat([costs(5), others]))
+    assert many.startswith("1 to 5 seeds a curve, ")
     assert "on cpu (1 thread a run) and cuda (2 threads a run)" in many
 
 

@@ -13,7 +13,7 @@ from aevb import tables
 PAPER = pd.read_csv(Path(__file__).parents[1] / "results/reference/paper.csv")
 COLUMNS = [  # the contract of results/tables/paper_comparison.csv
     *["figure", "dataset", "method", "n_latent", "n_train", "split", "samples"],
-    *["paper", "ours", "ci_low", "ci_high", "difference"],
+    *["paper", "ours", "ci_low", "ci_high", "difference", "n_seeds"],
 ]
 
 

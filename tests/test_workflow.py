@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aevb import data, store
+from aevb import data, kept, store
 from workflows import (
     CELL,
     FIGURES,
@@ -285,6 +286,13 @@ def test_the_real_run_is_comparable_with_the_paper(real):
     assert np.isfinite(table[["paper", "samples"]].astype(float)).all(axis=None)
 
 
+def test_frey_face_alone_is_compared_with_the_paper(real, source, tmp_path):
+    work = shutil.copytree(real, tmp_path / "work")
+    table = "results/tables/paper_comparison.csv"
+    succeeded(snakemake(source, work, table, config=["scale=smoke", "datasets=frey"]))
+    assert set(pd.read_csv(work / table)["dataset"]) <= {"frey"}
+
+
 def test_the_real_run_is_done_once(real, source):
     assert "Nothing to be done" in succeeded(snakemake(source, real, config=["scale=smoke"]))
 
@@ -409,6 +417,26 @@ def test_a_larger_budget_continues_and_a_smaller_one_comes_back(copied, source):
     again = store.read_weights(path.with_name("weights.safetensors"))
     assert again.meta == weights.meta
     assert all(again.tensors[name].equal(weights.tensors[name]) for name in weights.tensors)
+
+
+def test_what_was_trained_is_kept_in_the_clone(copied, source):
+    clones = source / "results/reference/kept"
+    before = kept.read(clones)
+    try:
+        said = succeeded(snakemake(source, copied, "keep", config=SMOKE_DIGITS))
+        after = kept.read(clones)
+    finally:
+        kept.write(clones, before)
+    n = len(grid(["digits"])) * PROTOCOL["scales"]["smoke"]["seeds"]
+    assert len(after.runs) == len(before.runs) + n, said
+    assert set(after.likelihoods["dataset"]) == {"mnist", "digits"}
+    for old, new in zip(before, after, strict=True):
+        pd.testing.assert_frame_equal(
+            new[new["dataset"] != "digits"].reset_index(drop=True), old, check_dtype=False
+        )
+    assert {path.name for path in (source / "docs/figures").iterdir()} == {
+        f"figure{n}.png" for n in (3, 4, 5)
+    }
 
 
 # ------------------------------------------------------------------------------------------- what is refused

@@ -96,28 +96,40 @@ def over_seeds(curves: pd.DataFrame) -> pd.DataFrame:
 
     Returns the columns of CURVE, `samples`, `nats`, `low`, `high`, `n_seeds`, `n_diverged`, sorted by samples.
     `low, high` is the 95 % t-interval over seeds; for a single seed it is `nats` -+ `error` (NaN without one).
-    Seeds of several sittings may end at different points; where one ends the mean may step by what seeds differ.
-    A diverged seed (not finite at its last point) makes the mean NaN from there on: the mean over the survivors
-    would be that of a better method than the one that was run.
+    Seeds of several sittings may end at different points; where one ends the mean may step by what seeds differ. A
+    point that a seed has passed without a report is left out. A diverged seed (not finite at its last point) makes
+    the mean NaN from there on: the mean over the survivors would be that of a better method than the one that was
+    run.
     """
     nats = curves["nats"].astype(float)  # a table without rows has no type
-    rows = curves.assign(nats=nats.where(np.isfinite(nats)))
-    ends = rows.sort_values("samples").groupby([*CURVE, "seed"]).tail(1)
-    lost = ends[ends["nats"].isna()].groupby(CURVE, as_index=False)
-    diverged = lost.agg(n_diverged=("seed", "size"), diverged_by=("samples", "min"))
+    rows = curves.assign(nats=nats.where(np.isfinite(nats))).sort_values("samples")
+    rows["sound"] = rows["samples"].where(rows["nats"].notna(), -1)
+    seeds = rows.groupby([*CURVE, "seed"], as_index=False).agg(end=("samples", "max"), sound=("sound", "max"))
+    diverged = seeds[seeds["sound"] < seeds["end"]].groupby(CURVE, as_index=False)
+    lost = diverged.agg(n_diverged=("seed", "size"), all_sound_until=("sound", "min"))
     points = rows.groupby([*CURVE, "samples"], as_index=False).agg(
         n_seeds=("seed", "nunique"),
         nats=("nats", lambda nats: nats.mean(skipna=False)),
         spread=("nats", lambda nats: nats.std(skipna=False)),
         error=("error", "first"),
     )
-    points = points.merge(diverged, on=CURVE, how="left").sort_values([*CURVE, "samples"])
-    points["nats"] = points["nats"].where(~(points["samples"] >= points["diverged_by"]))
+    points = _that_all_report(points, seeds)
+    points = points.merge(lost, on=CURVE, how="left").sort_values([*CURVE, "samples"])
+    points["nats"] = points["nats"].where(~(points["samples"] > points["all_sound_until"]))
     points["n_diverged"] = points["n_diverged"].fillna(0).astype(int)
     n = points["n_seeds"]
     half = np.where(n > 1, half_width(points["spread"], n), points["error"])
     points = points.assign(low=points["nats"] - half, high=points["nats"] + half)
     return points[[*CURVE, "samples", "nats", "low", "high", "n_seeds", "n_diverged"]].reset_index(drop=True)
+
+
+def _that_all_report(points: pd.DataFrame, seeds: pd.DataFrame) -> pd.DataFrame:
+    """Those of the points, with their `n_seeds`, that every seed that got so far, by its `end`, has reported."""
+    passed = points[[*CURVE, "samples"]].merge(seeds, on=CURVE)
+    passed = passed[passed["end"] >= passed["samples"]]
+    counts = passed.groupby([*CURVE, "samples"], as_index=False).agg(n_passed=("seed", "size"))
+    points = points.merge(counts, on=[*CURVE, "samples"])
+    return points[points["n_seeds"] == points["n_passed"]]
 
 
 def interpolate(curve: pd.DataFrame, samples: float | np.ndarray) -> np.ndarray:

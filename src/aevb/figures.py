@@ -217,12 +217,10 @@ def _curves(
         axes.plot(curve["samples"], curve["nats"], **line, **PAPER_LINE)
     for (method, split), curve in ours.groupby(["method", "split"]):
         draw_curve(axes, curve, LINE_STYLES[str(split)], colours[str(method)])
-    stopped = ours[ours["n_diverged"] > 0].drop_duplicates("method")
+    stopped = ours[ours["n_diverged"] > 0].groupby("method", sort=False)[["n_diverged", "n_seeds"]].max()
     notes = [
-        f"{method_name(method)}: {diverged} of {seeds} seeds {lost}"
-        for method, diverged, seeds in zip(
-            stopped["method"], stopped["n_diverged"], stopped["n_seeds"], strict=True
-        )
+        f"{method_name(str(method))}: {diverged} of {seeds} seeds {lost}"
+        for method, diverged, seeds in stopped.itertuples()
     ]
     holes = ours[(ours["n_diverged"] == 0) & ours["nats"].isna()]
     notes += [

@@ -7,10 +7,12 @@ sittings, seeds and machines make one figure:
     bounds.csv       its bounds along training, as in bounds.csv of a work folder
     likelihoods.csv  of Figure 3's cells log p(x) along training, as in marginal_likelihood.csv of a work folder
 
-A run is named by its cell and seed, and there is one of each name: the longest. Values are nats per data point.
+A run is named by its cell and seed, and there is one of each name: the longest. The seeds of a cell have one
+protocol. Values are nats per data point.
 """
 
 import datetime
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,27 +24,32 @@ from aevb.experiments import AS_PUBLISHED, CERTIFIED, Cell
 from aevb.files import write_table
 
 RUN = [*Cell.IDENTITY, "seed"]  # the columns that name a run
+PROTOCOL = [
+    "step_size",
+    "batch_size",
+    "warm_up",
+    "settings",
+    "data",
+]  # in which the seeds of a cell are alike
 CERTIFICATE = [
-    *(*RUN, "step_size", "samples", "seconds", "diverged", "device", "threads"),
-    *("machine", "python", "torch", "numpy", "data", "numerics", "date"),
+    *(*RUN, *PROTOCOL, "samples", "seconds", "diverged", "device", "threads"),
+    *("machine", "python", "torch", "numpy", "numerics", "date"),
 ]
 BOUNDS = [*RUN, "split", "samples", "bound"]
-LIKELIHOODS = [
-    *(*RUN, "split", "samples", "evidence_estimator"),
-    *("log_likelihood", "std_error", "std_error_points", "n_points", "n_integrated"),
-]
+ESTIMATE = [*RUN, "split", "samples", "evidence_estimator"]  # the columns that name an estimate of log p(x)
+LIKELIHOODS = [*ESTIMATE, "log_likelihood", "std_error", "std_error_points", "n_points", "n_integrated"]
 DIGITS = {name: 3 for name in ("bound", "log_likelihood", "std_error", "std_error_points", "seconds")}
 
 
 class Kept(NamedTuple):
-    """Tables with the columns CERTIFICATE, BOUNDS and LIKELIHOODS."""
+    """Tables with the columns BOUNDS, LIKELIHOODS and CERTIFICATE."""
 
-    runs: pd.DataFrame
     bounds: pd.DataFrame
     likelihoods: pd.DataFrame
+    runs: pd.DataFrame  # the last to be written: a run that has its line is whole
 
 
-NOTHING = Kept(*(pd.DataFrame(columns=columns) for columns in (CERTIFICATE, BOUNDS, LIKELIHOODS)))
+NOTHING = Kept(*(pd.DataFrame(columns=columns) for columns in (BOUNDS, LIKELIHOODS, CERTIFICATE)))
 
 
 def read(folder: Path) -> Kept:
@@ -67,31 +74,89 @@ def write(folder: Path, kept: Kept) -> None:
 
 
 def collect(cells: Sequence[Mapping[str, Any]], curves: pd.DataFrame, marginal: pd.DataFrame) -> Kept:
-    """The runs of a work folder: each cell.json, the curves of all with the columns RUN, and marginal_likelihood.csv,
-    of which the estimators that Figure 3 draws are kept."""
+    """The runs of a work folder: each cell.json, the curves of all with the columns RUN, and tables of log p(x), of
+    which the estimators that Figure 3 draws are kept.
+
+    Raises UserError when a run is given twice.
+    """
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    runs = pd.DataFrame([{**cell["versions"], **cell, "date": date} for cell in cells], columns=CERTIFICATE)
+    lines = [
+        {**cell["cell"], **cell["versions"], **cell, "date": date}
+        | {"settings": json.dumps(cell["cell"]["settings"], sort_keys=True)}
+        for cell in cells
+    ]
+    runs = pd.DataFrame(lines, columns=CERTIFICATE)
+    if runs.duplicated(RUN).any():
+        raise UserError(f"The run {_name(runs[runs.duplicated(RUN)])} is given twice: give the one to keep.")
     drawn = marginal[marginal["evidence_estimator"].isin([CERTIFIED, AS_PUBLISHED])]
-    return Kept(runs, curves[BOUNDS], drawn.reindex(columns=LIKELIHOODS).merge(runs[RUN], on=RUN))
+    drawn = drawn.reindex(columns=LIKELIHOODS).drop_duplicates(ESTIMATE).merge(runs[RUN], on=RUN)
+    return Kept(curves[BOUNDS].astype({"samples": int, "bound": float}), drawn, runs)
+
+
+def taken(old: Kept, new: Kept) -> Kept:
+    """Those of the new runs that are to be kept: without the shorter ones of a name, and without one as long as the
+    old one that has no more of log p(x).
+
+    Raises UserError where a diverged run stands against a sound one.
+    """
+    both = old.runs.merge(new.runs, on=RUN, suffixes=("_old", "_new"))
+    contested = both[both["diverged_old"] != both["diverged_new"]]
+    if len(contested):
+        raise UserError(
+            f"Of the run {_name(contested)}, kept and given, one has diverged and one has not. If the given one is "
+            "to stand, take the kept one's lines out of the tables; otherwise leave the given one out."
+        )
+    longer = both["samples_new"] > both["samples_old"]
+    as_long = both["samples_new"] == both["samples_old"]
+    better = longer | (as_long & (_estimates(new, both) > _estimates(old, both)))
+    return Kept(*(_without(table, both[~better]) for table in new))
 
 
 def merged(old: Kept, new: Kept) -> Kept:
-    """Both, and of two runs of one name the longer, whole; of two as long the new one.
+    """Both, where a new run takes the place of an old one of its name, whole.
 
-    Raises UserError when a run whose log p(x) is kept would be lost to one that has none.
+    Raises UserError where a value of log p(x) would be lost or be of fewer points, and where seeds of one cell would
+    differ in their protocol.
     """
-    both = old.runs.merge(new.runs, on=RUN, suffixes=("_old", "_new"))
-    longer = both[both["samples_old"] > both["samples_new"]]
-    new = Kept(*(_without(table, longer) for table in new))
-    lost = _without(old.likelihoods.merge(new.runs[RUN], on=RUN), new.likelihoods)
-    if len(lost):
-        name = "/".join(str(value) for value in lost[RUN].iloc[0])
-        raise UserError(
-            f"The kept run {name} has log p(x), and the one to take its place has none: give its evidence too "
-            "(marginal_likelihood.csv), or leave the run out."
-        )
+    _require_evidence(old.likelihoods.merge(new.runs[RUN], on=RUN), new.likelihoods)
     pairs = zip((_without(table, new.runs) for table in old), new, strict=True)
-    return Kept(*(_sorted(pd.concat([a, b]) if len(a) and len(b) else b if len(b) else a) for a, b in pairs))
+    result = Kept(
+        *(_sorted(pd.concat([a, b]) if len(a) and len(b) else b if len(b) else a) for a, b in pairs)
+    )
+    _require_one_protocol(result.runs)
+    return result
+
+
+def _estimates(kept: Kept, runs: pd.DataFrame) -> "pd.Series[int]":
+    """How many values of log p(x) each of the runs has."""
+    counts = kept.likelihoods.groupby(RUN).size()
+    return pd.Series([int(counts.get(tuple(name), 0)) for name in runs[RUN].to_numpy()], runs.index, int)
+
+
+def _require_evidence(old: pd.DataFrame, new: pd.DataFrame) -> None:
+    """Every estimate of the old ones is among the new ones, of as many points."""
+    pairs = old.merge(new, on=ESTIMATE, how="left", suffixes=("", "_new"))
+    lost = pairs[~(pairs["n_points_new"] >= pairs["n_points"])]
+    if len(lost):
+        at = lost.iloc[0]
+        raise UserError(
+            f"The kept run {_name(lost)} has log p(x) at {at['samples']} samples ({at['split']}, {at['n_points']} "
+            "points), and the one to take its place has not: give its evidence.csv too, or leave the run out."
+        )
+
+
+def _require_one_protocol(runs: pd.DataFrame) -> None:
+    for _, seeds in runs.groupby(list(Cell.IDENTITY)):
+        mixed = [name for name in PROTOCOL if seeds[name].nunique() > 1]
+        if mixed:
+            raise UserError(
+                f"The seeds {seeds['seed'].tolist()} of the cell of run {_name(seeds)} differ in {', '.join(mixed)}: "
+                "their mean would be of no one method. Train the new ones as the kept ones were."
+            )
+
+
+def _name(runs: pd.DataFrame) -> str:
+    return "/".join(str(value) for value in runs[RUN].iloc[0])
 
 
 def _without(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,6 @@ import pandas as pd
 
 from aevb import UserError
 from aevb.curves import dataset_name, method_name
-from aevb.experiments import Cell
 
 PANEL = ["figure", "dataset", "n_latent", "n_train", "method"]  # what identifies a line of the comparison
 CLOSE = {"mnist": 1.0, "frey": 25.0}  # nats from the paper; what is further away is shown in bold
@@ -32,33 +31,29 @@ def comparison_table(comparison: pd.DataFrame, costs: pd.DataFrame) -> str:
         figure, dataset, n_latent, n_train, method = identity
         size = f"N_z = {n_latent}" if figure == 2 else f"N_train = {n_train}"
         panel = [str(figure), f"{dataset_name(str(dataset))}, {size}", method_name(str(method))]
-        for n_seeds, at in _ends(rows, runs[identity]["samples"]):
+        minutes = _minutes_per_million(runs[identity])
+        for at in _ends(rows):
             sides = [text for split in ("train", "test") for text in _values(at, split)]
-            reached = [_millions(at["samples"].iloc[0]), str(n_seeds)]
-            lines.append(
-                f"| {' | '.join([*panel, *reached, *sides, _minutes_per_million(runs[identity])])} |"
-            )
+            reached = [_millions(at["samples"].iloc[0]), str(at["n_seeds"].iloc[0])]
+            lines.append(f"| {' | '.join([*panel, *reached, *sides, minutes])} |")
     return "\n".join(lines)
 
 
-def _ends(rows: pd.DataFrame, lengths: pd.Series) -> Iterator[tuple[int, pd.DataFrame]]:
-    """How many seeds a curve has where it ends, and its rows there by split: at the last point of all seeds, and of
-    each fewer that went further.
+def _ends(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """A curve's rows where it ends, by split: at the last point of all its seeds, and of fewer that went further.
 
-    Where one split's paper curve is cut short, points of both; with a single split, of that one. lengths: the
-    samples of each run.
+    Where one split's paper curve is cut short, points of both; with a single split, of that one.
     """
-    splits = rows.groupby("samples")["split"].nunique()
-    points = splits[splits == splits.max()].index.to_series()
-    n_seeds = points.map(lambda point: int((lengths >= point).sum()))
-    for reached in points.groupby(n_seeds).max().sort_values():
-        yield n_seeds[reached], rows[rows["samples"] == reached].set_index("split")
+    splits = rows.groupby("samples").agg(shown=("split", "nunique"), n_seeds=("n_seeds", "min"))
+    points = splits[splits["shown"] == splits["shown"].max()].reset_index()
+    for reached in points.groupby("n_seeds")["samples"].max().sort_values():
+        yield rows[rows["samples"] == reached].set_index("split")
 
 
 def readme_block(comparison: pd.DataFrame, costs: pd.DataFrame) -> str:
     """What `snakemake readme` puts between the README's markers."""
     note = (
-        f"{_seeds(costs)} a curve, {costs['seconds'].sum() / 3600:.1f} hours of training in all on "
+        f"{_seeds(comparison)} a curve, {costs['seconds'].sum() / 3600:.1f} hours of training in all on "
         f"{_devices(costs)}. Nats per data point, higher is better; intervals are 95 %, over seeds; of a single "
         "seed, over data points in Figure 3, and Figure 2 has none. Bold: further from the paper than "
         f"{CLOSE['mnist']:.0f} nat (MNIST), {CLOSE['frey']:.0f} nats (AEVB on Frey Face) or "
@@ -70,11 +65,10 @@ def readme_block(comparison: pd.DataFrame, costs: pd.DataFrame) -> str:
     return f"{note}\n\n{comparison_table(comparison, costs)}"
 
 
-def _seeds(costs: pd.DataFrame) -> str:
-    numbers = set(costs.groupby(["figure", *Cell.IDENTITY])["seed"].nunique())
-    return (
-        "1 seed" if numbers == {1} else f"{' to '.join(map(str, sorted({min(numbers), max(numbers)})))} seeds"
-    )
+def _seeds(comparison: pd.DataFrame) -> str:
+    numbers = comparison.groupby(PANEL)["n_seeds"].max()
+    fewest, most = numbers.min(), numbers.max()
+    return "1 seed" if most == 1 else f"{most if fewest == most else f'{fewest} to {most}'} seeds"
 
 
 def _devices(costs: pd.DataFrame) -> str:

@@ -16,7 +16,7 @@ from aevb.gate import cell_of
 from aevb.intervals import half_width
 from aevb.references import BOUND, LIKELIHOOD
 
-COMPARISON = ["figure", *CURVE, "samples", "paper", "ours", "ci_low", "ci_high", "difference"]
+COMPARISON = ["figure", *CURVE, "samples", "paper", "ours", "ci_low", "ci_high", "difference", "n_seeds"]
 COSTS = [
     *["dataset", "estimator", "n_hidden", "n_latent", "n_train", "seed", "samples", "seconds"],
     *["samples_per_second", "device", "threads", "diverged"],
@@ -64,8 +64,8 @@ def paper_comparison(bounds: pd.DataFrame, marginal: pd.DataFrame, paper: pd.Dat
     """Ours beside the paper's curves of Figures 2 and 3, one row per report point of ours.
 
     Only points inside the sample range of the paper's curve have a row: its nats are interpolated linearly in log
-    samples and never extrapolated. `ours` is the mean over the seeds that got so far and `ci_low, ci_high` its 95 %
-    t-interval; of a single seed, +-1.96 standard errors over data points for Figure 3 and empty for Figure 2.
+    samples and never extrapolated. `ours` is the mean over the `n_seeds` that got so far and `ci_low, ci_high` its
+    95 % t-interval; of a single seed, +-1.96 standard errors over data points for Figure 3 and empty for Figure 2.
     `difference` is ours - paper in nats per data point. A point at which a seed has diverged keeps its row, with
     `ours` NaN.
     """

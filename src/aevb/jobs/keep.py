@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from aevb import drawing, figures, kept, markdown, tables
+from aevb import UserError, drawing, figures, kept, markdown, tables
 from aevb.curves import select
 from aevb.experiments import Cell
 from aevb.files import write_bytes, write_table, write_text
@@ -12,20 +12,33 @@ from aevb.jobs.collect import read_runs
 
 
 def keep(runs: list[Path], marginal: list[Path], pictures: list[Path], references: Path, shown: Path) -> None:
-    """Add runs, given by their cell.json, to those in references/kept, and pictures to those that are shown.
+    """Add runs, given by their cell.json, to those in references/kept, and say of each what became of it.
 
-    marginal: tables of log p(x), such as a cell's evidence.csv or marginal_likelihood.csv; of Figure 3's cells each
-    run that is kept needs its rows.
+    marginal: evidence.csv of cells of Figure 3. pictures: Figures 3 to 5 of these runs, which are shown from now on,
+    unless a run that is kept is longer than the given one.
     """
     cells, curves = read_runs(runs)
     likelihoods = [pd.read_csv(path) for path in marginal] or [kept.NOTHING.likelihoods]
     new = kept.collect(cells, pd.concat(curves, ignore_index=True), pd.concat(likelihoods, ignore_index=True))
     old = kept.read(references / "kept")
-    all_runs = kept.merged(old, new)
-    kept.write(references / "kept", all_runs)
-    for picture in pictures:
-        write_bytes(shown / picture.name, picture.read_bytes())
-    print(f"{len(all_runs.runs)} runs are kept, before {len(old.runs)}; {len(new.runs)} were given")
+    chosen = kept.taken(old, new)
+    both = kept.merged(old, chosen)
+    kept.write(references / "kept", both)
+    lengths = dict(zip(_names(old), old.runs["samples"], strict=True))
+    for path, name in zip(runs, _names(new), strict=True):
+        before = f"the kept one of {lengths[name]} samples" if name in lengths else ""
+        fate = ("takes the place of " if before else "added") if name in _names(chosen) else "left for "
+        print(f"{path.parent}: {fate}{before}")
+    if all(
+        length >= lengths.get(name, 0) for name, length in zip(_names(new), new.runs["samples"], strict=True)
+    ):
+        for picture in pictures:
+            write_bytes(shown / picture.name, picture.read_bytes())
+    print(f"{len(both.runs)} runs are kept, before {len(old.runs)}")
+
+
+def _names(runs: kept.Kept) -> list[tuple[object, ...]]:
+    return list(runs.runs[kept.RUN].itertuples(index=False, name=None))
 
 
 def readme(
@@ -39,11 +52,18 @@ def readme(
     output: Path,
 ) -> None:
     """Put the kept runs beside the paper: the table into the README, Figure 2 into `shown`, every report point into
-    `references`. drawn: where Figure 2 is drawn, without a suffix."""
-    runs, bounds, likelihoods = kept.read(references / "kept")
+    `references`. drawn: where Figure 2 is drawn, without a suffix.
+
+    Raises UserError when nothing is kept, or the README has no place for the table.
+    """
+    bounds, likelihoods, runs = kept.read(references / "kept")
     theirs = pd.read_csv(paper)
     bounds = select(bounds, figure2)
     comparison = tables.paper_comparison(bounds, select(likelihoods, figure3), theirs)
+    if comparison.empty:
+        raise UserError(
+            f"No run in {references / 'kept'} is of the paper's figures: train some and keep them first."
+        )
     costs = pd.concat([select(runs, cells).assign(figure=n) for n, cells in ((2, figure2), (3, figure3))])
     block = markdown.readme_block(comparison, costs)
     page = markdown.insert_between_markers(readme.read_text(encoding="utf-8"), "paper-comparison", block)

@@ -1,0 +1,169 @@
+"""AEVB on Frey Face is ahead of the paper: on another way, or further along the same one?
+
+    python benchmarks/frey_pace.py POINTS FOLDER > results/reference/frey_pace.csv
+    python benchmarks/frey_pace.py --page results/reference/frey_pace.csv docs/deviations.md
+
+POINTS: results/data/frey.npz. FOLDER keeps the runs. Two curves are compared without their clocks: where one reaches
+a training bound, what is its test bound, and how many samples has it taken? Ours are the runs that are kept, READINGS
+what else might slow training down, one seed each; the csv has their bounds along training, in nats per data point.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+import pages
+from aevb import config, curves, data, kept
+from aevb.training import Member, Trainer
+
+ROOT = Path(__file__).parents[1]
+SAMPLES, WORKERS = 10_000_000, 2
+LEVELS = {  # training bounds, in nats, that both the paper and ours pass
+    2: (750, 800, 850),
+    5: (800, 900, 1000, 1100),
+    10: (900, 1000, 1100, 1200, 1300, 1400),
+    20: (900, 1000, 1100, 1200, 1300, 1400),
+}
+
+
+class Reading(NamedTuple):
+    batch_size: int
+    step_size: float
+
+
+OURS = Reading(100, 0.01)
+READINGS = (Reading(200, 0.01), Reading(500, 0.01), Reading(100, 0.005), Reading(500, 0.02))
+TRIED = (10, 20)  # N_z
+COLUMNS = [*Reading._fields, "n_latent", "split", "samples", "bound"]
+
+
+class Met(NamedTuple):
+    """Where a curve reaches a training bound."""
+
+    samples: float
+    test: float
+
+
+def meets(train: pd.DataFrame, test: pd.DataFrame, level: float) -> Met:
+    """Both (samples, nats); NaN where the training curve does not reach the level."""
+    train, test = (curve[curve["samples"] > 0].sort_values("samples") for curve in (train, test))
+    rising = train[train["nats"] > train["nats"].cummax().shift(fill_value=-np.inf)]
+    if not rising["nats"].min() <= level <= rising["nats"].max():
+        return Met(np.nan, np.nan)
+    samples = float(np.exp(np.interp(level, rising["nats"], np.log(rising["samples"]))))
+    return Met(samples, float(curves.interpolate(test, samples)))
+
+
+def by_split(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    return rows[rows["split"] == "train"], rows[rows["split"] == "test"]
+
+
+def shown(rows: pd.DataFrame, n_latent: int) -> pd.DataFrame:
+    """AEVB's curves of a panel of Figure 2, of a table in the paper's terms."""
+    rows = rows[(rows["dataset"] == "frey") & (rows["method"] == "aevb") & (rows["n_latent"] == n_latent)]
+    return rows[rows["figure"] == 2] if "figure" in rows else rows
+
+
+def ours_and_papers() -> tuple[pd.DataFrame, pd.DataFrame]:
+    references = ROOT / "results/reference"
+    ours = kept.read(references / "kept").bounds.query("seed == 0")
+    return curves.figure2_curves(ours), pd.read_csv(references / "paper.csv")
+
+
+def one(reading: Reading, n_latent: int, points: Path, folder: Path) -> list[list[float | str]]:
+    """The rows of a run, without its reading: n_latent, split, samples, bound."""
+    torch.set_num_threads(1)
+    cell = config.read(ROOT / "config.yaml").cell("frey", "aevb", 200, n_latent, 1600)
+    cell = cell.model_copy(update={"batch_size": reading.batch_size})
+    trainer = Trainer(cell, data.load(points), torch.device("cpu"), folder)
+    [run] = trainer.train([Member(0, reading.step_size)], SAMPLES)
+    names = {"train_running": "train", "test": "test"}
+    return [
+        [n_latent, names[row["split"]], row["samples"], row["bound"]]
+        for row in run.trace.rows
+        if row["split"] in names
+    ]
+
+
+def main(points: str, folder: str) -> None:
+    def process(run: tuple[Reading, int]) -> list[list[float | str]]:
+        command = [sys.executable, __file__, "--one", json.dumps(run), points, folder]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        return [[*run[0], *row] for row in json.loads(done.stdout)]
+
+    runs = [(reading, n_latent) for reading in READINGS for n_latent in TRIED]
+    with ThreadPoolExecutor(WORKERS) as pool:
+        rows = [row for found in pool.map(process, runs) for row in found]
+    pd.DataFrame(rows, columns=COLUMNS).to_csv(sys.stdout, index=False, float_format="%.3f")
+
+
+# ------------------------------------------------------------------------------------------------- the page
+
+
+def path_lines() -> Iterator[str]:
+    """Ours beside the paper at the same training bounds: a line a panel and bound."""
+    ours, paper = ours_and_papers()
+    values = "paper | ours | paper / ours | test bound: paper | ours | ours less paper"
+    yield f"| N_z | training bound | samples: {values} |"
+    yield f"|{8 * '--:|'}"
+    for n_latent, levels in LEVELS.items():
+        for level in levels:
+            mine, theirs = (meets(*by_split(shown(rows, n_latent)), level) for rows in (ours, paper))
+            yield (
+                f"| {n_latent} | {level} | {theirs.samples / 1e6:.2f} M | {mine.samples / 1e6:.2f} M "
+                f"| {theirs.samples / mine.samples:.1f} | {theirs.test:.0f} | {mine.test:.0f} "
+                f"| {mine.test - theirs.test:+.0f} |"
+            )
+
+
+def reading_lines(table: pd.DataFrame) -> Iterator[str]:
+    """What each reading does to the pace: a line a panel and reading."""
+    ours, paper = ours_and_papers()
+    yield (
+        "| N_z | minibatch | step size | paper's samples / its own, at a training bound of 900 | 1000 | 1100 | 1200 "
+        "| 1300 | test at 1 M, less the paper's | at 10 M |"
+    )
+    yield f"|{10 * '--:|'}"
+    for n_latent in TRIED:
+        theirs = shown(paper, n_latent)
+        tried = table[table["n_latent"] == n_latent].rename(columns={"bound": "nats"})
+        found = {
+            Reading(*reading): rows for reading, rows in tried.groupby(list(Reading._fields), sort=False)
+        }
+        for reading, rows in ({OURS: shown(ours, n_latent)} | found).items():
+            paces = [
+                meets(*by_split(theirs), level).samples / meets(*by_split(rows), level).samples
+                for level in (900, 1000, 1100, 1200, 1300)
+            ]
+            at = [
+                curves.interpolate(by_split(rows)[1].query("samples > 0"), samples)
+                - curves.interpolate(by_split(theirs)[1], samples)
+                for samples in (1e6, 1e7)
+            ]
+            cells = [f"{pace:.1f}" if np.isfinite(pace) else "–" for pace in paces] + [
+                f"{d:+.0f}" for d in at
+            ]
+            yield f"| {n_latent} | {reading.batch_size} | {reading.step_size:g} | {' | '.join(cells)} |"
+
+
+def page(table: pd.DataFrame) -> str:
+    """Both tables as docs/deviations.md shows them."""
+    return "\n".join([*path_lines(), "", *reading_lines(table)])
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--one":
+        reading, n_latent = json.loads(sys.argv[2])
+        print(json.dumps(one(Reading(*reading), n_latent, *map(Path, sys.argv[3:]))))
+    elif sys.argv[1] == "--page":
+        pages.show("pace", page, *sys.argv[2:])
+    else:
+        main(*sys.argv[1:])
