@@ -40,7 +40,7 @@ class Reading(NamedTuple):
 
 
 OURS = Reading(100, 0.01)
-READINGS = (Reading(200, 0.01), Reading(500, 0.01), Reading(100, 0.005), Reading(500, 0.02))
+READINGS = (Reading(200, 0.01), Reading(100, 0.005), Reading(500, 0.01))
 TRIED = (10, 20)  # N_z
 COLUMNS = [*Reading._fields, "n_latent", "split", "samples", "bound"]
 

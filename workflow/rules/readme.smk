@@ -1,6 +1,7 @@
 # What the README shows, kept in the repository. Only on request, and whenever requested: `keep` trains what the present
 # scale lacks and adds it to what is kept; `readme` makes table and Figure 2 from what is kept, and trains nothing.
-SHOWN = schema.read(ROOT / "config.yaml")  # the paper's figures, whatever the command line chose
+# The paper's figures, whatever the command line chooses.
+SHOWN = schema.read(ROOT / "config.yaml")
 
 
 rule keep:
@@ -14,19 +15,23 @@ rule keep:
             if EXPERIMENTS.datasets == SHOWN.datasets
             and figure.endswith(("3.png", "4.png", "5.png"))
         ],
+    log:
+        "results/logs/tables/keep.log",
     localrule: True
     params:
         references=str(ROOT / "results/reference"),
         shown=str(ROOT / "docs/figures"),
     shell:
         "python -m aevb keep --runs {input.runs} --marginal {input.marginal} --pictures {input.pictures}"
-        " --references {params.references:q} --shown {params.shown:q}"
+        " --references {params.references:q} --shown {params.shown:q} 2> {log}"
 
 
 rule readme:
     input:
         kept=str(ROOT / "results/reference/kept/runs.csv"),
         paper=PAPER,
+    log:
+        "results/logs/tables/readme.log",
     localrule: True
     params:
         figure2=as_json(SHOWN.cells("figure2")),
@@ -37,4 +42,4 @@ rule readme:
     shell:
         "python -m aevb readme --paper {input.paper:q} --figure2 {params.figure2:q} --figure3 {params.figure3:q}"
         " --references {params.references:q} --readme {params.readme:q} --shown {params.shown:q}"
-        " --drawn results/figures/kept_figure2 --output results/tables/readme.md"
+        " --drawn results/figures/kept_figure2 --output results/tables/readme.md 2> {log}"
