@@ -579,7 +579,10 @@ def test_the_readme_gets_the_table_between_its_markers_and_figure_2_beside_it(cl
     text, block = (clone / "README.md").read_text(), (clone / "readme.md").read_text()
     assert text == PAGE.replace("old", block)
     assert "| AEVB | 0.02 M | 2 | -29.0 |" in block
-    assert pd.read_csv(clone / "references/paper_comparison.csv").columns.tolist() == tables.COMPARISON
+    assert pd.read_csv(clone / "references/paper_comparison.csv").columns.tolist() == [
+        *tables.COMPARISON,
+        "n_seeds",
+    ]
     assert (clone / "shown/figure2.png").read_bytes() == (clone / "drawn/figure2.png").read_bytes()
     readme(clone)
     assert (clone / "README.md").read_text() == text

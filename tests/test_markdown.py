@@ -23,7 +23,7 @@ def rows(samples, ours, paper=-150.0, split="test", **changes):
         "difference": ours - paper,
     }
     more = {"ci_low": ours - 1, "ci_high": ours + 1, "n_seeds": 1}
-    return pd.DataFrame([row | more | changes])[tables.COMPARISON]
+    return pd.DataFrame([row | more | changes])[[*tables.COMPARISON, "n_seeds"]]
 
 
 def costs(seeds=1, **changes):

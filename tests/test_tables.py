@@ -11,7 +11,7 @@ from scipy import stats
 from aevb import tables
 
 PAPER = pd.read_csv(Path(__file__).parents[1] / "results/reference/paper.csv")
-COLUMNS = [  # the contract of results/tables/paper_comparison.csv
+COLUMNS = [  # the contract of results/tables/paper_comparison.csv, and how many seeds
     *["figure", "dataset", "method", "n_latent", "n_train", "split", "samples"],
     *["paper", "ours", "ci_low", "ci_high", "difference", "n_seeds"],
 ]

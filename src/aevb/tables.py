@@ -16,7 +16,7 @@ from aevb.gate import cell_of
 from aevb.intervals import half_width
 from aevb.references import BOUND, LIKELIHOOD
 
-COMPARISON = ["figure", *CURVE, "samples", "paper", "ours", "ci_low", "ci_high", "difference", "n_seeds"]
+COMPARISON = ["figure", *CURVE, "samples", "paper", "ours", "ci_low", "ci_high", "difference"]
 COSTS = [
     *["dataset", "estimator", "n_hidden", "n_latent", "n_train", "seed", "samples", "seconds"],
     *["samples_per_second", "device", "threads", "diverged"],
@@ -61,7 +61,7 @@ ERRORS = {"bias", "ci_low", "ci_high", "std_error", "rms_error", "claimed_error"
 
 
 def paper_comparison(bounds: pd.DataFrame, marginal: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
-    """Ours beside the paper's curves of Figures 2 and 3, one row per report point of ours.
+    """Ours beside the paper's curves of Figures 2 and 3, one row per report point of ours: COMPARISON and `n_seeds`.
 
     Only points inside the sample range of the paper's curve have a row: its nats are interpolated linearly in log
     samples and never extrapolated. `ours` is the mean over the `n_seeds` that got so far and `ci_low, ci_high` its
@@ -77,7 +77,7 @@ def paper_comparison(bounds: pd.DataFrame, marginal: pd.DataFrame, paper: pd.Dat
             theirs = interpolate(curve, mine["samples"].to_numpy())
             rows.append(mine.assign(figure=figure, paper=theirs, difference=mine["nats"] - theirs))
     table = pd.concat(rows).rename(columns={"nats": "ours", "low": "ci_low", "high": "ci_high"})
-    return table[COMPARISON].reset_index(drop=True)
+    return table[[*COMPARISON, "n_seeds"]].reset_index(drop=True)
 
 
 def beside_paper(

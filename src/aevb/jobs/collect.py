@@ -72,7 +72,7 @@ def paper_comparison(
     frame = tables.paper_comparison(
         select(pd.read_csv(bounds), figure2), select(evidence, figure3), pd.read_csv(paper)
     )
-    write_table(output, frame)
+    write_table(output, frame[tables.COMPARISON])
 
 
 def bound_and_likelihood(marginal: Path, output: Path) -> None:
