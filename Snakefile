@@ -17,7 +17,7 @@ ignore_work_folder()
 try:
     require_writable(Path.cwd(), Path("results"))
     # before Snakemake reads it: names a key given twice, and the line of an error
-    schema.read(ROOT / "config.yaml")
+    SHOWN = schema.read(ROOT / "config.yaml")
 except UserError as error:
     raise WorkflowError(str(error)) from None
 

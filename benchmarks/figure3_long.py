@@ -10,7 +10,6 @@ per data point.
 """
 
 import json
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,10 +18,11 @@ import numpy as np
 import pandas as pd
 import torch
 
+import changes
 import pages
 from aevb import config, data
 from aevb.training import Member, Trainer
-from figure3_steps import CPU, ROOT, log_likelihood
+from figure3_steps import CPU, ROOT, on_both_splits
 
 OTHER, SEEDS, POINTS = 0.02, (0, 1), 1000
 SAMPLES = (4_000_000, 10_000_000, 25_000_000, 63_000_000)
@@ -35,11 +35,7 @@ def one_seed(seed: int, points: Path, folder: Path) -> dict[str, list[float]]:
     cell = config.read(ROOT / "config.yaml").cell("mnist", "aevb", 100, 3, 50_000)
     trainer = Trainer(cell, data.load(points), CPU, folder)
     [run] = trainer.train([Member(seed, OTHER)], SAMPLES[-1], SAMPLES)
-    tensors = [run.store.load_weights(samples).tensors for samples in SAMPLES]
-    return {
-        split: log_likelihood(trainer, tensors, levels[:POINTS]).tolist()
-        for split, levels in (("train", trainer.data.train), ("test", trainer.data.test))
-    }
+    return on_both_splits(trainer, [run.store.load_weights(samples).tensors for samples in SAMPLES], POINTS)
 
 
 def table(seeds: list[dict[str, list[float]]], comparison: pd.DataFrame) -> pd.DataFrame:
@@ -74,9 +70,9 @@ def _side(row: pd.Series) -> str:
 
 def main(points: str, folder: str) -> None:
     def process(seed: int) -> dict[str, list[float]]:
-        command = [sys.executable, __file__, "--seed", str(seed), points, folder]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        found: dict[str, list[float]] = json.loads(done.stdout)
+        found: dict[str, list[float]] = changes.printed_with(
+            changes.PACKAGE.parent, __file__, "--seed", str(seed), points, folder
+        )
         return found
 
     with ThreadPoolExecutor(len(SEEDS)) as pool:

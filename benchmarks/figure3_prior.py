@@ -70,10 +70,7 @@ def train(run: Run, points: Path, folder: Path) -> dict[str, list[float]]:
     members = [Member(seed, CHOSEN) for seed in SEEDS]
     runs = trainer.train(members, run.samples, (run.samples,))
     tensors = [one.store.load_weights(run.samples).tensors for one in runs]
-    return {
-        split: figure3_steps.log_likelihood(trainer, tensors, levels[:POINTS]).tolist()
-        for split, levels in (("train", trainer.data.train), ("test", trainer.data.test))
-    }
+    return figure3_steps.on_both_splits(trainer, tensors, POINTS)
 
 
 def rows_of(

@@ -39,6 +39,14 @@ def log_likelihood(trainer: Trainer, tensors: list[Any], levels: np.ndarray) -> 
     return chains.certified(trainer.model, params, x, generators).mean(1)
 
 
+def on_both_splits(trainer: Trainer, tensors: list[Any], n_points: int) -> dict[str, list[float]]:
+    """`log_likelihood` of the first n_points training and test points, by split."""
+    return {
+        split: log_likelihood(trainer, tensors, levels[:n_points]).tolist()
+        for split, levels in (("train", trainer.data.train), ("test", trainer.data.test))
+    }
+
+
 def page(table: pd.DataFrame) -> str:
     """The table as docs/deviations.md shows it: a line a step size, train and test side by side."""
     lines = [

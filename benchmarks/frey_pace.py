@@ -9,7 +9,6 @@ what else might slow training down, one seed each; the csv has their bounds alon
 """
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+import changes
 import pages
 from aevb import config, curves, data, kept
 from aevb.training import Member, Trainer
@@ -101,9 +101,10 @@ def one(reading: Reading, n_latent: int, points: Path, folder: Path) -> list[lis
 
 def main(points: str, folder: str) -> None:
     def process(run: tuple[Reading, int]) -> list[list[float | str]]:
-        command = [sys.executable, __file__, "--one", json.dumps(run), points, folder]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        return [[*run[0], *row] for row in json.loads(done.stdout)]
+        found = changes.printed_with(
+            changes.PACKAGE.parent, __file__, "--one", json.dumps(run), points, folder
+        )
+        return [[*run[0], *row] for row in found]
 
     with ThreadPoolExecutor(WORKERS) as pool:
         rows = [row for found in pool.map(process, RUNS) for row in found]

@@ -119,10 +119,8 @@ def merged(old: Kept, new: Kept) -> Kept:
     differ in their protocol.
     """
     _require_evidence(old.likelihoods.merge(new.runs[RUN], on=RUN), new.likelihoods)
-    pairs = zip((_without(table, new.runs) for table in old), new, strict=True)
-    result = Kept(
-        *(_sorted(pd.concat([a, b]) if len(a) and len(b) else b if len(b) else a) for a, b in pairs)
-    )
+    rest = (_without(table, new.runs) for table in old)
+    result = Kept(*(_together(a, b) for a, b in zip(rest, new, strict=True)))
     _require_one_protocol(result.runs)
     return result
 
@@ -165,5 +163,8 @@ def _without(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     return table[~pd.MultiIndex.from_frame(table[RUN]).isin(named)]
 
 
-def _sorted(table: pd.DataFrame) -> pd.DataFrame:
-    return table.sort_values(RUN, kind="stable", ignore_index=True)
+def _together(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
+    filled = [
+        table for table in (a, b) if len(table)
+    ]  # one without rows has no types, and would take the other's
+    return pd.concat(filled or [a]).sort_values(RUN, kind="stable", ignore_index=True)

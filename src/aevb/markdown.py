@@ -19,7 +19,7 @@ def comparison_table(comparison: pd.DataFrame, costs: pd.DataFrame) -> str:
 
     Each line is at the largest number of samples that ours and the paper's curves have in common; where fewer seeds
     got there than somewhere before, another line says how far the others got. costs: the runs of both figures,
-    columns `figure`, those of PANEL with `estimator` for `method`, `seed`, `samples`, `seconds`.
+    columns those of PANEL with `estimator` for `method`, `samples` and `seconds`.
     """
     values = "paper | ours | differ by"
     lines = [

@@ -1,9 +1,6 @@
 # What the README shows, kept in the repository. Only on request, and whenever requested: `keep` trains what the present
-# scale lacks and adds it to what is kept; `readme` makes table and Figure 2 from what is kept, and trains nothing.
-# The paper's figures, whatever the command line chooses.
-SHOWN = schema.read(ROOT / "config.yaml")
-
-
+# scale lacks and adds it to what is kept; `readme` makes table and Figure 2 from what is kept, and trains nothing. SHOWN
+# is config.yaml whatever the command line chooses: the paper's figures.
 rule keep:
     input:
         runs=listed(runs(PAPER_CELLS, "cell.json")),

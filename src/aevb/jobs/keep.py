@@ -25,9 +25,10 @@ def keep(runs: list[Path], marginal: list[Path], pictures: list[Path], reference
     both = kept.merged(old, chosen)
     kept.write(references / "kept", both)
     lengths = dict(zip(_names(old), old.runs["samples"], strict=True))
+    added = set(_names(chosen))
     for path, name in zip(runs, _names(new), strict=True):
         before = f"the kept one of {lengths[name]} samples" if name in lengths else ""
-        fate = ("takes the place of " if before else "added") if name in _names(chosen) else "left for "
+        fate = ("takes the place of " if before else "added") if name in added else "left for "
         print(f"{path.parent}: {fate}{before}")
     if all(
         length >= lengths.get(name, 0) for name, length in zip(_names(new), new.runs["samples"], strict=True)
