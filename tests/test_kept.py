@@ -67,6 +67,16 @@ def test_of_two_runs_as_long_the_old_one_stays_unless_the_new_one_has_more_of_lo
     same(add(more, run(bound=-150.0)), more)
 
 
+def test_of_two_runs_as_long_the_one_with_more_points_of_its_curve_is_kept():
+    whole, late = run(bound=-149.0), run(bound=-150.0)
+    late = late._replace(bounds=late.bounds[late.bounds["samples"] > 100])
+    for added in (add(late, whole), add(whole, late)):
+        same(added, whole)
+    # but not at the price of its log p(x)
+    for added in (add(more := run(bound=-150.0, likelihood=-140.0), whole), add(whole, more)):
+        same(added, more)
+
+
 def test_log_likelihoods_follow_their_run():
     short, long = run(likelihood=-140.0), run(samples=400, likelihood=-139.0)
     for added in (add(short, long), add(long, short)):

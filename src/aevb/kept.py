@@ -95,7 +95,7 @@ def collect(cells: Sequence[Mapping[str, Any]], curves: pd.DataFrame, marginal: 
 
 def taken(old: Kept, new: Kept) -> Kept:
     """Those of the new runs that are to be kept: without the shorter ones of a name, and without one as long as the
-    old one that has no more of log p(x).
+    old one that has no more of log p(x), or as much of it and no more points of its curve.
 
     Raises UserError where a diverged run stands against a sound one.
     """
@@ -106,10 +106,8 @@ def taken(old: Kept, new: Kept) -> Kept:
             f"Of the run {_name(contested)}, kept and given, one has diverged and one has not. If the given one is "
             "to stand, take the kept one's lines out of the tables; otherwise leave the given one out."
         )
-    longer = both["samples_new"] > both["samples_old"]
-    as_long = both["samples_new"] == both["samples_old"]
-    better = longer | (as_long & (_estimates(new, both) > _estimates(old, both)))
-    return Kept(*(_without(table, both[~better]) for table in new))
+    less = [new <= old for new, old in zip(_extents(new, both), _extents(old, both), strict=True)]
+    return Kept(*(_without(table, both.loc[less]) for table in new))
 
 
 def merged(old: Kept, new: Kept) -> Kept:
@@ -125,10 +123,12 @@ def merged(old: Kept, new: Kept) -> Kept:
     return result
 
 
-def _estimates(kept: Kept, runs: pd.DataFrame) -> "pd.Series[int]":
-    """How many values of log p(x) each of the runs has."""
-    counts = kept.likelihoods.groupby(RUN).size()
-    return pd.Series([int(counts.get(tuple(name), 0)) for name in runs[RUN].to_numpy()], runs.index, int)
+def _extents(kept: Kept, runs: pd.DataFrame) -> list[tuple[int, ...]]:
+    """Of each of the runs, by which the greater is kept: samples, values of log p(x), points of its curve."""
+    lengths = kept.runs.set_index(RUN)["samples"]
+    counts = [table.groupby(RUN).size() for table in (kept.likelihoods, kept.bounds)]
+    names = map(tuple, runs[RUN].to_numpy())
+    return [(lengths[run], *(count.get(run, 0) for count in counts)) for run in names]
 
 
 def _require_evidence(old: pd.DataFrame, new: pd.DataFrame) -> None:
