@@ -21,7 +21,7 @@ import torch
 import changes
 import pages
 from aevb import config, data
-from aevb.training import Member, Trainer
+from aevb.training import Member, Run, Trainer
 from figure3_steps import CPU, ROOT, on_both_splits
 
 OTHER, SEEDS, POINTS = 0.02, (0, 1), 1000
@@ -29,12 +29,18 @@ SAMPLES = (4_000_000, 10_000_000, 25_000_000, 63_000_000)
 COMPARISON = ROOT / "results/reference/paper_comparison.csv"
 
 
-def one_seed(seed: int, points: Path, folder: Path) -> dict[str, list[float]]:
-    """log p(x) at each of SAMPLES, by split; NaN where a point is refused."""
+def trained(seed: int, points: Path, folder: Path) -> tuple[Trainer, Run]:
+    """The cell with step size OTHER, its weights kept at SAMPLES; on one thread."""
     torch.set_num_threads(1)
     cell = config.read(ROOT / "config.yaml").cell("mnist", "aevb", 100, 3, 50_000)
     trainer = Trainer(cell, data.load(points), CPU, folder)
     [run] = trainer.train([Member(seed, OTHER)], SAMPLES[-1], SAMPLES)
+    return trainer, run
+
+
+def one_seed(seed: int, points: Path, folder: Path) -> dict[str, list[float]]:
+    """log p(x) at each of SAMPLES, by split; NaN where a point is refused."""
+    trainer, run = trained(seed, points, folder)
     return on_both_splits(trainer, [run.store.load_weights(samples).tensors for samples in SAMPLES], POINTS)
 
 

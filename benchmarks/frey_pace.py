@@ -25,7 +25,7 @@ from aevb import config, curves, data, kept
 from aevb.training import Member, Trainer
 
 ROOT = Path(__file__).parents[1]
-SAMPLES, WORKERS = 10_000_000, 2
+SAMPLES, WORKERS, FIRST_REPORT = 10_000_000, 2, 10_000
 LEVELS = {  # training bounds, in nats, that both the paper and ours pass
     2: (750, 800, 850),
     5: (800, 900, 1000, 1100),
@@ -37,15 +37,19 @@ LEVELS = {  # training bounds, in nats, that both the paper and ours pass
 class Reading(NamedTuple):
     batch_size: int
     step_size: float
+    warm_up: int  # updates in which Adagrad only accumulates
 
 
-OURS, HALF = Reading(100, 0.01), Reading(100, 0.005)
+OURS, HALF = Reading(100, 0.01, 100), Reading(100, 0.005, 100)
+OTHERS = (
+    HALF,
+    Reading(200, 0.01, 100),
+    Reading(500, 0.01, 100),
+    Reading(500, 0.02, 100),
+    Reading(100, 0.01, 500),
+)
 RUNS = (  # with their N_z
-    *(
-        (reading, n_latent)
-        for n_latent in (10, 20)
-        for reading in (HALF, Reading(200, 0.01), Reading(500, 0.01))
-    ),
+    *((reading, n_latent) for n_latent in (10, 20) for reading in OTHERS),
     *((HALF, n_latent) for n_latent in (2, 5)),
 )
 COLUMNS = [*Reading._fields, "n_latent", "split", "samples", "bound"]
@@ -68,6 +72,18 @@ def meets(train: pd.DataFrame, test: pd.DataFrame, level: float) -> Met:
     return Met(samples, float(curves.interpolate(test, samples)))
 
 
+def since_start(train: pd.DataFrame, samples: float) -> float:
+    """The mean of the training estimates from the first sample on, in nats: what a curve's first report shows.
+
+    NaN where the curve, whose points are means since the point before, lacks its first report."""
+    train = train[train["samples"] > 0].sort_values("samples")
+    if train["samples"].min() > FIRST_REPORT:
+        return np.nan
+    gaps = train["samples"].diff().fillna(train["samples"])
+    sums = np.interp(samples, [0, *train["samples"]], [0, *(gaps * train["nats"]).cumsum()])
+    return float(sums / samples)
+
+
 def by_split(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return rows[rows["split"] == "train"], rows[rows["split"] == "test"]
 
@@ -88,7 +104,7 @@ def one(reading: Reading, n_latent: int, points: Path, folder: Path) -> list[lis
     """The rows of a run, without its reading: n_latent, split, samples, bound."""
     torch.set_num_threads(1)
     cell = config.read(ROOT / "config.yaml").cell("frey", "aevb", 200, n_latent, 1600)
-    cell = cell.model_copy(update={"batch_size": reading.batch_size})
+    cell = cell.model_copy(update={"batch_size": reading.batch_size, "warm_up": reading.warm_up})
     trainer = Trainer(cell, data.load(points), torch.device("cpu"), folder)
     [run] = trainer.train([Member(0, reading.step_size)], SAMPLES)
     names = {"train_running": "train", "test": "test"}
@@ -134,10 +150,11 @@ def reading_lines(table: pd.DataFrame) -> Iterator[str]:
     """What each reading does to the pace: a line a panel and reading."""
     ours, paper = ours_and_papers()
     yield (
-        "| N_z | minibatch | step size | paper's samples / its own, first (at a training bound of) | last "
+        "| N_z | minibatch | step size | warm-up | first train point, less the paper's "
+        "| paper's samples / its own, first (at a training bound of) | last "
         "| test at 1 M, less the paper's | at 10 M |"
     )
-    yield f"|{7 * '--:|'}"
+    yield f"|{9 * '--:|'}"
     for n_latent, levels in LEVELS.items():
         theirs = shown(paper, n_latent)
         tried = table[table["n_latent"] == n_latent].rename(columns={"bound": "nats"})
@@ -148,11 +165,14 @@ def reading_lines(table: pd.DataFrame) -> Iterator[str]:
                 for level in levels
             }
             first, *_, last = (f"{pace:.1f} ({level})" for level, pace in paces.items() if np.isfinite(pace))
+            start = by_split(theirs)[0].nsmallest(1, "samples")
+            late = since_start(by_split(rows)[0], start["samples"].item()) - start["nats"].item()
             ahead = [
                 f"{curves.interpolate(_tested(rows), at) - curves.interpolate(_tested(theirs), at):+.0f}"
                 for at in (1e6, 1e7)
             ]
-            cells = [str(n_latent), str(reading.batch_size), f"{reading.step_size:g}", first, last, *ahead]
+            began = f"{late:+.0f}" if np.isfinite(late) else "–"
+            cells = [f"{value:g}" for value in (n_latent, *reading)] + [began, first, last, *ahead]
             yield f"| {' | '.join(cells)} |"
 
 

@@ -11,6 +11,7 @@ import alternatives
 import chains
 import changes
 import figure3_long
+import figure3_points
 import figure3_prior
 import figure3_steps
 import frey_pace
@@ -122,6 +123,21 @@ def test_the_long_runs_stand_beside_the_paper_and_ours():
     assert "| -132.0 (-134.0 to -130.0) | -1.0 |" in figure3_long.page(rows)
 
 
+def test_the_first_thousand_stands_beside_the_others():
+    test = pd.DataFrame({"split": "test", "first": [1000, 0, 2000], "log_likelihood": [-4.0, -1.0, -2.0]})
+    page = figure3_points.page(pd.concat([test.assign(split="train"), test]))
+    assert page.endswith("| test | -1.0 | -3.0 | -4.0 | -2.0 | 1.4 | +2.0 |")
+
+
+def test_means_since_the_start_are_weighted_by_their_samples():
+    curve = pd.DataFrame({"samples": [10_000, 30_000, 40_000], "nats": [-5.0, 1.0, 3.0]})
+    assert frey_pace.since_start(curve, 30_000) == pytest.approx((10 * -5.0 + 20 * 1.0) / 30)
+    assert frey_pace.since_start(curve, 20_000) == pytest.approx((10 * -5.0 + 10 * 1.0) / 20)
+    assert np.isnan(
+        frey_pace.since_start(curve[1:], 30_000)
+    )  # its first point is a mean since an unknown one
+
+
 def shows(text, name, page, table):
     """The block between the page's markers, which must be the one that the table gives."""
     block = page(pd.read_csv(ROOT / "results/reference" / table))
@@ -136,6 +152,7 @@ def test_the_page_says_what_the_tables_say():
     prior = shows(text, "prior", figure3_prior.page, "figure3_prior.csv")
     shows(text, "chains", chains.page, "chains_overnight.csv")
     shows(text, "long", figure3_long.page, "figure3_long.csv")
+    shows(text, "points", figure3_points.page, "figure3_points.csv")
     shows(text, "pace", frey_pace.page, "frey_pace.csv")
     quoted = re.findall(CHANGE, text.replace(shown, "").replace(steps, "").replace(prior, ""))
     assert len(quoted) > 15
