@@ -75,6 +75,9 @@ def test_of_two_runs_as_long_the_one_with_more_points_of_its_curve_is_kept():
     # but not at the price of its log p(x)
     for added in (add(more := run(bound=-150.0, likelihood=-140.0), whole), add(whole, more)):
         same(added, more)
+    few = run(bound=-149.0, likelihood=-139.0, n_points=10)
+    for added in (add(more, few), add(few, more)):
+        same(added, more)
 
 
 def test_log_likelihoods_follow_their_run():
@@ -108,6 +111,9 @@ def test_seeds_of_other_protocols_make_no_mean(other):
     with pytest.raises(UserError, match=f"differ in {next(iter(other))}"):
         add(run(), run(seed=1, **other))
     assert len(add(run(), run(n_latent=5, **other)).runs) == 2
+    for samples in (100, 200, 400):  # whichever is the longer
+        with pytest.raises(UserError, match=f"0, the kept one has {next(iter(other))} .*two methods"):
+            add(run(), run(samples=samples, **other))
 
 
 def test_a_run_given_twice_and_an_estimate_told_twice():
@@ -137,6 +143,14 @@ def test_a_table_of_other_columns_is_refused(tmp_path):
     kept.write(tmp_path, run())
     (tmp_path / "runs.csv").write_text("dataset,seed\nmnist,0\n")
     with pytest.raises(UserError, match=r"runs\.csv.*Take the committed one"):
+        kept.read(tmp_path)
+
+
+def test_a_table_that_has_a_run_twice_is_refused(tmp_path):
+    kept.write(tmp_path, add(run(), run(seed=1)))
+    lines = (tmp_path / "runs.csv").read_text().splitlines()
+    (tmp_path / "runs.csv").write_text("\n".join([*lines, lines[-1]]) + "\n")
+    with pytest.raises(UserError, match=r"runs\.csv has the run mnist/aevb/100/3/1000/1 twice"):
         kept.read(tmp_path)
 
 

@@ -55,7 +55,7 @@ NOTHING = Kept(*(pd.DataFrame(columns=columns) for columns in (BOUNDS, LIKELIHOO
 def read(folder: Path) -> Kept:
     """What the folder holds; nothing where there is none.
 
-    Raises UserError when a table is missing beside others, or lacks a column.
+    Raises UserError when a table is missing beside others or lacks a column, and when a run is there twice.
     """
     if not folder.exists():
         return NOTHING
@@ -65,7 +65,11 @@ def read(folder: Path) -> Kept:
             tables.append(pd.read_csv(folder / f"{name}.csv")[nothing.columns.tolist()])
         except (OSError, KeyError, ValueError) as error:
             raise UserError(f"{folder / f'{name}.csv'}: {error}. Take the committed one again.") from None
-    return Kept(*tables)
+    kept = Kept(*tables)
+    if kept.runs.duplicated(RUN).any():
+        twice = _name(kept.runs[kept.runs.duplicated(RUN)])
+        raise UserError(f"{folder / 'runs.csv'} has the run {twice} twice. Take the committed one again.")
+    return kept
 
 
 def write(folder: Path, kept: Kept) -> None:
@@ -97,7 +101,7 @@ def taken(old: Kept, new: Kept) -> Kept:
     """Those of the new runs that are to be kept: without the shorter ones of a name, and without one as long as the
     old one that has no more of log p(x), or as much of it and no more points of its curve.
 
-    Raises UserError where a diverged run stands against a sound one.
+    Raises UserError where a diverged run stands against a sound one, or one protocol against another.
     """
     both = old.runs.merge(new.runs, on=RUN, suffixes=("_old", "_new"))
     contested = both[both["diverged_old"] != both["diverged_new"]]
@@ -106,8 +110,17 @@ def taken(old: Kept, new: Kept) -> Kept:
             f"Of the run {_name(contested)}, kept and given, one has diverged and one has not. If the given one is "
             "to stand, take the kept one's lines out of the tables; otherwise leave the given one out."
         )
-    less = [new <= old for new, old in zip(_extents(new, both), _extents(old, both), strict=True)]
-    return Kept(*(_without(table, both.loc[less]) for table in new))
+    for name in PROTOCOL:
+        other = both[both[f"{name}_old"] != both[f"{name}_new"]]
+        if len(other):
+            ours, given = other.iloc[0][[f"{name}_old", f"{name}_new"]]
+            raise UserError(
+                f"Of the run {_name(other)}, the kept one has {name} {ours} and the given one {given}: these are two "
+                "methods. If the given one is to stand, take the kept one's lines out of the tables; otherwise leave "
+                "the given one out."
+            )
+    stays = [old >= new for old, new in zip(_extents(old, both), _extents(new, both), strict=True)]
+    return Kept(*(_without(table, both.loc[stays]) for table in new))
 
 
 def merged(old: Kept, new: Kept) -> Kept:
@@ -123,12 +136,12 @@ def merged(old: Kept, new: Kept) -> Kept:
     return result
 
 
-def _extents(kept: Kept, runs: pd.DataFrame) -> list[tuple[int, ...]]:
-    """Of each of the runs, by which the greater is kept: samples, values of log p(x), points of its curve."""
+def _extents(kept: Kept, runs: pd.DataFrame) -> list[tuple[float, ...]]:
+    """Of each of the runs, by which the greater is kept: samples, points with a log p(x), points of its curve."""
+    evaluated, curve = kept.likelihoods.groupby(RUN)["n_points"].sum(), kept.bounds.groupby(RUN).size()
     lengths = kept.runs.set_index(RUN)["samples"]
-    counts = [table.groupby(RUN).size() for table in (kept.likelihoods, kept.bounds)]
     names = map(tuple, runs[RUN].to_numpy())
-    return [(lengths[run], *(count.get(run, 0) for count in counts)) for run in names]
+    return [(lengths[run], evaluated.get(run, 0), curve.get(run, 0)) for run in names]
 
 
 def _require_evidence(old: pd.DataFrame, new: pd.DataFrame) -> None:
