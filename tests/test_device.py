@@ -1,14 +1,20 @@
-"""A step stays on its device and asks it for no value, which a captured block must not; seen without a GPU.
+"""A step stays on its device and reads no value from it, as a captured block must; seen without a GPU.
 
-Tensors on torch's device `meta` have shapes and no numbers. Whatever reads a value of one, and most of what joins it
-with a tensor of the CPU, raises: on a GPU the one would end a capture, and the other would be an error too.
+Tensors on torch's device `meta` have shapes and no numbers: reading a value of one raises. A dispatch mode sees every
+operation below autograd, and refuses a tensor of the CPU on the way in or out. What is not seen: a tensor that is
+made from a Python number on the device itself, a kernel that waits for the host by its own, and the draws of a block.
 """
+
+from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from aevb import estimators, provenance, trees
-from aevb.estimators import aevb
+from aevb.estimators import aevb, mcem
 from aevb.optimisers import adagrad
 from helpers import generator
 from test_engine import MODELS, POINTS, ROWS, STACKS, started, wrapped
@@ -24,6 +30,18 @@ def on_meta(tree):
 
 def devices(tree):
     return {w.device.type for w in trees.leaves(tree).values()}
+
+
+class OnMetaAlone(TorchDispatchMode):
+    """Refuses operations that take or give a tensor of another device."""
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        for value in tree_leaves((args, kwargs, result)):
+            assert not isinstance(value, Tensor) or value.device == META, (
+                f"{operation}: a tensor on {value.device}"
+            )
+        return result
 
 
 @pytest.fixture
@@ -48,7 +66,9 @@ def stepped(build, model, rates, monkeypatch):
     with monkeypatch.context() as patch:  # an optimiser looks at its step sizes once, when it is made
         patch.setattr(torch.Tensor, "unique", lambda tensor: sorted(set(rates)))
         optimiser = adagrad(torch.tensor(rates, device=META), warm_up=3)
-    return build(model, optimiser, len(POINTS)).step(on_meta(state), x.to(META), on_meta(noise))
+    ours, given = build(model, optimiser, len(POINTS)), (on_meta(state), x.to(META), on_meta(noise))
+    with OnMetaAlone():
+        return ours.step(*given)
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
@@ -72,23 +92,53 @@ def makes_its_own(step, state, x, noise):
     return step(state, x, noise._replace(eps=noise.eps + torch.zeros(noise.eps.shape)))
 
 
+def sends_it_there(step, state, x, noise):
+    return step(state, x, noise._replace(eps=noise.eps + torch.zeros(noise.eps.shape).to(x.device)))
+
+
+def chooses_by_its_own(step, state, x, noise):
+    return step(state, x[:, torch.arange(x.shape[1])], noise)
+
+
+def multiplies_by_its_own(step, state, x, noise):
+    return step(state, x @ torch.eye(x.shape[-1]), noise)
+
+
 def answers_from_the_host(step, state, x, noise):
     state, info = step(state, x, noise)
     return state, info._replace(bound=torch.zeros(info.bound.shape))
 
 
-@pytest.mark.parametrize("around", [reads, looks, makes_its_own])
+@pytest.mark.parametrize(
+    "around",
+    [
+        reads,
+        looks,
+        makes_its_own,
+        sends_it_there,
+        chooses_by_its_own,
+        multiplies_by_its_own,
+        answers_from_the_host,
+    ],
+)
 def test_a_step_that_does_not_is_seen(around, monkeypatch, fused_adagrad):
-    with pytest.raises(RuntimeError, match="meta"):
+    with pytest.raises((AssertionError, RuntimeError), match=r"meta|tensor on cpu"):
         stepped(wrapped(around), MODELS["bernoulli"], [0.1], monkeypatch)
 
 
-def test_an_answer_from_the_host_and_a_rate_there_are_seen(monkeypatch, fused_adagrad):
-    _, info = stepped(wrapped(answers_from_the_host), MODELS["bernoulli"], [0.1], monkeypatch)
-    assert devices(info) == {"meta", "cpu"}
-
+def test_a_rate_on_the_host_is_seen(monkeypatch, fused_adagrad):
     def build(model, optimiser, n_train):
         return aevb.build(model, adagrad(torch.tensor([0.1]), warm_up=3), n_train)
 
-    with pytest.raises((AssertionError, RuntimeError)):
+    with pytest.raises((AssertionError, RuntimeError), match=r"meta|tensor on cpu"):
+        stepped(build, MODELS["bernoulli"], [0.1], monkeypatch)
+
+
+def test_monte_carlo_em_with_its_rows_on_the_host_is_seen(monkeypatch, fused_adagrad, tmp_path):
+    text = Path(mcem.__file__).read_text()
+    wrong = text.replace("torch.arange(n_train, device=x.device)", "torch.arange(n_train)")
+    assert wrong != text
+    (tmp_path / "mcem.py").write_text(wrong)
+    build = estimators.load("mcem", str(tmp_path / "mcem.py"))
+    with pytest.raises(AssertionError, match="tensor on cpu"):
         stepped(build, MODELS["bernoulli"], [0.1], monkeypatch)
