@@ -15,6 +15,7 @@ import figure3_points
 import figure3_prior
 import figure3_steps
 import frey_pace
+import seed_noise
 from aevb import markdown
 
 ROOT = Path(__file__).parents[1]
@@ -138,6 +139,53 @@ def test_means_since_the_start_are_weighted_by_their_samples():
     )  # its first point is a mean since an unknown one
 
 
+def panels_of(random, shift=0.0, seeds=(2, 3, 3, 5)):
+    """One run of the paper and some of ours in each panel; the paper's is `shift` standard deviations off."""
+    runs = [random.normal(scale=2.0, size=n) for n in seeds]
+    difference = [ours.mean() - random.normal(2.0 * shift, 2.0) for ours in runs]
+    return pd.DataFrame(
+        {"n": seeds, "variance": [ours.var(ddof=1) for ours in runs], "difference": difference}
+    )
+
+
+def test_a_run_like_ours_differs_as_much_as_our_seeds_say_and_another_by_more():
+    random = np.random.default_rng(0)
+
+    def ratio(shift):
+        """Of the mean squares, over many papers, with its standard error."""
+        found = [seed_noise.pooled(panels_of(random, shift)) for _ in range(4000)]
+        squares, by_seeds = ([one[name] ** 2 for one in found] for name in ("rms", "by_seeds"))
+        return np.mean(squares) / np.mean(by_seeds), np.std(squares) / np.mean(by_seeds) / len(found) ** 0.5
+
+    value, error = ratio(0.0)
+    assert abs(value - 1) < 4 * error
+    value, error = ratio(0.5)
+    assert value - 1 > 4 * error
+
+
+def test_differences_are_of_the_curves_that_have_several_seeds():
+    kind = {"dataset": "mnist", "method": "aevb", "split": "test", "n_train": 50_000, "error": np.nan}
+    seeds = [(3, 0, -150.0), (3, 1, -148.0), (3, 2, -146.0), (5, 0, -140.0), (10, 0, np.nan), (10, 1, -130.0)]
+    ours = pd.DataFrame(
+        [
+            kind | {"n_latent": n_latent, "seed": seed, "samples": 1_000_000, "nats": nats}
+            for n_latent, seed, nats in seeds
+        ]
+    )
+    paper = pd.DataFrame(
+        [
+            kind | {"figure": 2, "n_latent": 3, "samples": samples, "nats": nats}
+            for samples, nats in ((100_000, -160.0), (10_000_000, -140.0))
+        ]
+    )
+    ours = pd.concat([ours, ours.assign(split="train", nats=0.0)])
+    [row] = seed_noise.panels(ours, paper, 1_000_000).to_dict(
+        "records"
+    )  # not N_z = 10, of which a seed diverged
+    assert (row["n_latent"], row["n"], row["variance"]) == (3, 3, 4.0)
+    assert row["difference"] == pytest.approx(-148 + 150)  # the paper's is halfway in log samples
+
+
 def shows(text, name, page, table):
     """The block between the page's markers, which must be the one that the table gives."""
     block = page(pd.read_csv(ROOT / "results/reference" / table))
@@ -152,6 +200,7 @@ def test_the_page_says_what_the_tables_say():
     prior = shows(text, "prior", figure3_prior.page, "figure3_prior.csv")
     shows(text, "chains", chains.page, "chains_overnight.csv")
     shows(text, "long", figure3_long.page, "figure3_long.csv")
+    assert markdown.insert_between_markers(text, "seeds", seed_noise.page()) == text
     shows(text, "points", figure3_points.page, "figure3_points.csv")
     shows(text, "pace", frey_pace.page, "frey_pace.csv")
     quoted = re.findall(CHANGE, text.replace(shown, "").replace(steps, "").replace(prior, ""))
