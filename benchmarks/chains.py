@@ -5,8 +5,8 @@
 
 POINTS: results/data/mnist.npz. RUN: folders of Figure 3's runs, such as results/runs/mnist/aevb/h100-z3-n50000/seed0,
 whose store still holds the weights of their report points. The estimator is the paper's, one chain a point, 50 draws
-of which the kernel density takes half, 90 % acceptance; but with ten leapfrog steps, as in the paper's Monte Carlo EM,
-where its Appendix E has four for this. The chains
+of which the kernel density takes half, 90 % acceptance; but with ten leapfrog steps, as in the paper's Monte Carlo
+EM, where its Appendix E has four for this. The chains
 
     kept     begin at the prior and go on from one report point to the next, five transitions before each, as in the
              authors' library
