@@ -20,12 +20,14 @@ import pandas as pd
 import torch
 
 import changes
+import figure2
 import pages
-from aevb import config, curves, data, kept
+from aevb import config, curves, data
+from aevb.schedule import BLOCK
 from aevb.training import Member, Trainer
 
 ROOT = Path(__file__).parents[1]
-SAMPLES, WORKERS, FIRST_REPORT = 10_000_000, 2, 10_000
+SAMPLES, WORKERS = 10_000_000, 2
 LEVELS = {  # training bounds, in nats, that both the paper and ours pass
     2: (750, 800, 850),
     5: (800, 900, 1000, 1100),
@@ -77,7 +79,7 @@ def since_start(train: pd.DataFrame, samples: float) -> float:
 
     NaN where the curve, whose points are means since the point before, lacks its first report."""
     train = train[train["samples"] > 0].sort_values("samples")
-    if train["samples"].min() > FIRST_REPORT:
+    if train["samples"].min() > BLOCK:  # the first report
         return np.nan
     gaps = train["samples"].diff().fillna(train["samples"])
     sums = np.interp(samples, [0, *train["samples"]], [0, *(gaps * train["nats"]).cumsum()])
@@ -95,9 +97,9 @@ def shown(rows: pd.DataFrame, n_latent: int) -> pd.DataFrame:
 
 
 def ours_and_papers() -> tuple[pd.DataFrame, pd.DataFrame]:
-    references = ROOT / "results/reference"
-    ours = kept.read(references / "kept").bounds.query("seed == 0")
-    return curves.figure2_curves(ours), pd.read_csv(references / "paper.csv")
+    """Of ours seed 0, with which the other readings share their draws."""
+    ours, paper = figure2.ours_and_papers()
+    return ours[ours["seed"] == 0], paper
 
 
 def one(reading: Reading, n_latent: int, points: Path, folder: Path) -> list[list[float | str]]:

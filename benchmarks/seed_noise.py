@@ -16,10 +16,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aevb import config, curves, kept, markdown
+import figure2
+from aevb import curves, markdown
 
-ROOT = Path(__file__).parents[1]
-REFERENCES = ROOT / "results/reference"
 SAMPLES = (1_000_000, 10_000_000)
 KIND = ["dataset", "method"]
 
@@ -34,12 +33,10 @@ def panels(ours: pd.DataFrame, paper: pd.DataFrame, samples: int) -> pd.DataFram
     at = ours[(ours["samples"] == samples) & (ours["split"] == "test")].groupby(panel)["nats"]
     found = pd.DataFrame({"n": at.count(), "mean": at.mean(), "variance": at.var()})
     found = found[(found["n"] > 1) & (found["n"] == at.size())].reset_index()
-    theirs = paper[(paper["figure"] == 2) & (paper["split"] == "test") & (paper["samples"] > 0)].groupby(
-        panel
-    )
-    values = [
-        float(curves.interpolate(theirs.get_group(tuple(name)), samples)) for name in found[panel].to_numpy()
-    ]
+    shown = paper[(paper["figure"] == 2) & (paper["split"] == "test") & (paper["samples"] > 0)]
+    theirs = shown.groupby(panel)
+    names = found[panel].itertuples(index=False, name=None)
+    values = [float(curves.interpolate(theirs.get_group(name), samples)) for name in names]
     return found.assign(difference=found["mean"] - values)
 
 
@@ -72,9 +69,7 @@ def lines(ours: pd.DataFrame, paper: pd.DataFrame) -> Iterator[str]:
 
 def page() -> str:
     """The table as docs/deviations.md shows it."""
-    cells = config.read(ROOT / "config.yaml").cells("figure2")
-    bounds = curves.select(kept.read(REFERENCES / "kept").bounds, cells)
-    return "\n".join(lines(curves.figure2_curves(bounds), pd.read_csv(REFERENCES / "paper.csv")))
+    return "\n".join(lines(*figure2.ours_and_papers()))
 
 
 if __name__ == "__main__":

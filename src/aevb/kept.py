@@ -104,21 +104,10 @@ def taken(old: Kept, new: Kept) -> Kept:
     Raises UserError where a diverged run stands against a sound one, or one protocol against another.
     """
     both = old.runs.merge(new.runs, on=RUN, suffixes=("_old", "_new"))
-    contested = both[both["diverged_old"] != both["diverged_new"]]
-    if len(contested):
-        raise UserError(
-            f"Of the run {_name(contested)}, kept and given, one has diverged and one has not. If the given one is "
-            "to stand, take the kept one's lines out of the tables; otherwise leave the given one out."
-        )
+    _require_agreement(both, "diverged", "kept and given, one has diverged and one has not")
     for name in PROTOCOL:
-        other = both[both[f"{name}_old"] != both[f"{name}_new"]]
-        if len(other):
-            ours, given = other.iloc[0][[f"{name}_old", f"{name}_new"]]
-            raise UserError(
-                f"Of the run {_name(other)}, the kept one has {name} {ours} and the given one {given}: these are two "
-                "methods. If the given one is to stand, take the kept one's lines out of the tables; otherwise leave "
-                "the given one out."
-            )
+        two = f"the kept one has {name} {{}} and the given one {{}}: these are two methods"
+        _require_agreement(both, name, two)
     stays = [old >= new for old, new in zip(_extents(old, both), _extents(new, both), strict=True)]
     return Kept(*(_without(table, both.loc[stays]) for table in new))
 
@@ -134,6 +123,17 @@ def merged(old: Kept, new: Kept) -> Kept:
     result = Kept(*(_together(a, b) for a, b in zip(rest, new, strict=True)))
     _require_one_protocol(result.runs)
     return result
+
+
+def _require_agreement(both: pd.DataFrame, name: str, says: str) -> None:
+    """Kept and given runs of one name do not differ in this column; `says` may hold places for both values."""
+    other = both[both[f"{name}_old"] != both[f"{name}_new"]]
+    if len(other):
+        values = other.iloc[0][[f"{name}_old", f"{name}_new"]]
+        raise UserError(
+            f"Of the run {_name(other)}, {says.format(*values)}. If the given one is to stand, take the kept one's "
+            "lines out of the tables; otherwise leave the given one out."
+        )
 
 
 def _extents(kept: Kept, runs: pd.DataFrame) -> list[tuple[float, ...]]:
