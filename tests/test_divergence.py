@@ -245,7 +245,7 @@ def test_an_exploding_step_size_names_what_it_breaks_first(tmp_path):
 def test_a_later_mark_does_not_replace_the_first():
     trace = Trace(step=3, samples=300)
     trace.diverge(Fault(2, "bound"))
-    trace.add_block(1, 100, 1.0, math.nan, math.nan)
+    trace.add_block(1, 100, 1.0, 1, math.nan, math.nan)
     trace.diverge(Fault(4, "surrogate"))
     assert (trace.diverged_at, trace.diverged_step, trace.diverged_tensor) == (300, 2, "bound")
 

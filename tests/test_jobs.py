@@ -228,6 +228,10 @@ def test_a_run_has_its_curve_its_weights_and_all_that_it_depended_on(runs, point
         assert cell["data"] == data.load(points).digest
         assert cell["numerics"] == provenance.numerics_digest("estimators/aevb")
         assert {"aevb", "python", "torch", "numpy"} <= set(cell["versions"])
+        clock = curve["seconds"].iloc[-1]
+        assert cell["seconds"] == pytest.approx(clock / len(JOB.seeds)), "its share of the stack's time"
+        assert cell["samples_per_second"] == pytest.approx(20_000 / cell["seconds"])
+        assert cell["joules"] is None or cell["joules"] > 0  # null without a meter
     assert sorted(path.name for path in runs.rglob("*") if path.is_file()) == sorted(
         2 * ["curve.csv", "weights.safetensors", "cell.json"]
     )

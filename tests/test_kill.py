@@ -157,11 +157,11 @@ def killed(
 
 
 def without_seconds(record: Record) -> dict[str, object]:
-    """Everything but the wall clock, in a form that compares bit for bit."""
+    """Everything but what it cost, in a form that compares bit for bit."""
     rows = [
         {key: value for key, value in row.items() if key != "seconds"} for row in record.meta.get("rows", [])
     ]
-    meta = record.meta | {"seconds": None, "rows": rows}
+    meta = record.meta | {"seconds": None, "device_seconds": None, "joules": None, "rows": rows}
     tensors = {name: (value.shape, value.numpy().tobytes()) for name, value in record.tensors.items()}
     return {f"meta {key}": repr(value) for key, value in meta.items()} | tensors
 

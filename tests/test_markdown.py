@@ -36,7 +36,7 @@ def costs(seeds=1, **changes):
         "n_train": 50_000,
     }
     runs = [
-        {"seed": seed, "samples": 2_000_000, "seconds": 180.0, "device": "cpu", "threads": 1}
+        {"seed": seed, "samples": 2_000_000, "seconds": 180.0, "joules": None, "device": "cpu", "threads": 1}
         for seed in range(seeds)
     ]
     return pd.DataFrame([cell | run | changes for run in runs])
@@ -103,6 +103,18 @@ def test_minutes_per_million_are_those_of_the_figures_own_cell():
     both = pd.concat([costs(), costs(figure=3, n_hidden=100, seconds=60.0)])
     comparison = pd.concat([rows(10**6, -150.0), rows(10**6, -150.0, figure=3)])
     assert [line.split(" | ")[-1] for line in lines(comparison, both)[2:]] == ["1.5 |", "0.5 |"]
+
+
+def test_kilojoules_per_million_are_those_of_metered_runs_and_stand_where_there_are_any():
+    metered = costs().assign(joules=9e3)
+    both = pd.concat([metered, costs(seeds=1).assign(seed=1), costs(n_latent=5)])
+    comparison = pd.concat([rows(10**6, -150.0), rows(10**6, -150.0, n_latent=5)])
+    header, rule, *table = lines(comparison, both)
+    assert header.endswith(" | min/M | kJ/M |")
+    assert rule.count("|") == header.count("|")
+    assert [line.split(" | ")[-1] for line in table] == ["4.5 |", "– |"]
+    assert markdown.KILOJOULES in markdown.readme_block(comparison, both)
+    assert "kJ/M" not in markdown.readme_block(rows(10**6, -150.0), costs())
 
 
 def test_the_block_names_its_source_seeds_hours_and_devices():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from aevb import engine, training, trees
+from aevb import energy, engine, training, trees
 from aevb.engine import Engine
 from aevb.experiments import Cell
 from aevb.schedule import report_points
@@ -199,6 +199,54 @@ def test_a_run_reports_both_bounds_at_each_report_point(tmp_path):
     seconds = [row["seconds"] for row in run.trace.rows]
     assert seconds == sorted(seconds)
     assert seconds[0] > 0
+
+
+@pytest.fixture
+def used(monkeypatch):
+    """A device on which a block of training uses 8 J, the capture of a step 50 J and evaluating bounds 100 J."""
+    count = {"joules": 0}
+
+    def using(owner, name, joules):
+        real = getattr(owner, name)
+
+        def wrapper(*arguments):
+            count["joules"] += joules
+            return real(*arguments)
+
+        monkeypatch.setattr(owner, name, wrapper)
+
+    using(engine, "build", 50)
+    using(Engine, "train_block", 8)
+    using(training, "mean_elbo", 100)
+    counter = energy.Counter(lambda: count["joules"], 1.0, 10**9)
+    monkeypatch.setattr(energy, "meter", lambda device: energy.Meter([counter], energy.all_of_it))
+    return count
+
+
+def test_what_a_stack_costs_is_shared_by_its_runs_and_evaluating_bounds_is_not_in_it(tmp_path, used):
+    runs = trainer(tmp_path).train([ONE, TWO], 50_000)  # five blocks
+    for run in runs:
+        assert run.trace.joules == pytest.approx(5 * 8 / 2)
+        assert run.trace.device_seconds == pytest.approx(run.trace.seconds / 2)
+        cost = run.store.load_weights(50_000).meta
+        assert (cost["joules"], cost["device_seconds"]) == (run.trace.joules, run.trace.device_seconds)
+
+
+def test_costs_of_sittings_add_up_whoever_trained_beside(tmp_path, used):
+    trainer(tmp_path).train([ONE, TWO], 20_000)
+    before = trainer(tmp_path).open(ONE).load_checkpoint().meta
+    run = trainer(tmp_path).train([ONE], 50_000)[0]
+    assert run.trace.joules == pytest.approx(2 * 8 / 2 + 3 * 8)
+    alone = run.trace.seconds - before["seconds"]
+    assert run.trace.device_seconds == pytest.approx(before["seconds"] / 2 + alone)
+
+
+def test_a_run_of_which_a_part_was_not_metered_has_no_joules(tmp_path, used, monkeypatch):
+    trainer(tmp_path).train([ONE], 20_000)
+    monkeypatch.setattr(energy, "meter", lambda device: energy.Meter([], energy.all_of_it))
+    trainer(tmp_path).train([ONE], 50_000)
+    monkeypatch.undo()
+    assert math.isnan(trainer(tmp_path).train([ONE], 60_000)[0].trace.joules)
 
 
 def test_the_running_bound_is_the_mean_of_the_minibatch_bounds_since_the_last_report(tmp_path, monkeypatch):

@@ -32,13 +32,15 @@ PROTOCOL = [
     "data",
 ]  # in which the seeds of a cell are alike
 CERTIFICATE = [
-    *(*RUN, *PROTOCOL, "samples", "seconds", "diverged", "device", "threads"),
+    *(*RUN, *PROTOCOL, "samples", "seconds", "joules", "diverged", "device", "threads"),
     *("machine", "python", "torch", "numpy", "numerics", "date"),
 ]
 BOUNDS = [*RUN, "split", "samples", "bound"]
 ESTIMATE = [*RUN, "split", "samples", "evidence_estimator"]  # the columns that name an estimate of log p(x)
 LIKELIHOODS = [*ESTIMATE, "log_likelihood", "std_error", "std_error_points", "n_points", "n_integrated"]
-DIGITS = {name: 3 for name in ("bound", "log_likelihood", "std_error", "std_error_points", "seconds")}
+DIGITS = {
+    name: 3 for name in ("bound", "log_likelihood", "std_error", "std_error_points", "seconds", "joules")
+}
 
 
 class Kept(NamedTuple):

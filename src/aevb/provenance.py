@@ -27,6 +27,7 @@ PLUMBING = frozenset(
         "config",
         "data",
         "download",
+        "energy",
         "experiments",
         "files",
         "interrupts",

@@ -19,7 +19,7 @@ from aevb.references import BOUND, LIKELIHOOD
 COMPARISON = ["figure", *CURVE, "samples", "paper", "ours", "ci_low", "ci_high", "difference"]
 COSTS = [
     *["dataset", "estimator", "n_hidden", "n_latent", "n_train", "seed", "samples", "seconds"],
-    *["samples_per_second", "device", "threads", "diverged"],
+    *["samples_per_second", "joules", "device", "threads", "diverged"],
 ]
 SIDE_BY_SIDE = {  # columns of bound_and_likelihood.csv: which estimator's, and which of its values
     "bound": ("elbo", "lower_bound"),
@@ -170,7 +170,11 @@ def _representation_columns() -> list[str]:
 
 
 def costs(cells: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """What every run cost: one row per cell.json, columns COSTS; `seconds` of training on `device`."""
+    """What every run cost: one row per cell.json, columns COSTS.
+
+    `seconds` of training on `device`, of runs that trained side by side each its share, so that they add up; `joules`
+    likewise, and none where the device has no meter to read. The curve's `seconds` are those of the clock.
+    """
     return pd.DataFrame([{name: cell[name] for name in COSTS} for cell in cells], columns=COSTS)
 
 

@@ -13,7 +13,9 @@ class Trace:
 
     step: int = 0
     samples: int = 0
-    seconds: float = 0.0
+    seconds: float = 0.0  # of the runs that train side by side: one clock
+    device_seconds: float = 0.0  # this run's share of them
+    joules: float = 0.0  # its share of what they used; NaN where a part of it was not metered
     bound_sum: float = 0.0  # of the minibatch bounds since the last report
     bound_steps: int = 0
     surrogate: float = float("nan")  # of the last step
@@ -24,11 +26,14 @@ class Trace:
     # the members that trained side by side, this one too
     stack: list[list[float]] = field(default_factory=list)
 
-    def add_block(self, steps: int, samples: int, seconds: float, bound: float, surrogate: float) -> None:
-        """A block of so many steps; bound: the sum of its minibatch bounds."""
+    def add_block(
+        self, steps: int, samples: int, seconds: float, runs: int, bound: float, surrogate: float
+    ) -> None:
+        """A block of so many steps of so many runs side by side; bound: the sum of its minibatch bounds."""
         self.step += steps
         self.samples += samples
         self.seconds += seconds
+        self.device_seconds += seconds / runs
         self.bound_sum += bound
         self.bound_steps += steps
         self.surrogate = surrogate

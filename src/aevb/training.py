@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from aevb import divergence, engine, estimators, interrupts, models, provenance, trees
+from aevb import divergence, energy, engine, estimators, interrupts, models, provenance, trees
 from aevb.bounds import mean_elbo, to_unit
 from aevb.data import Split
 from aevb.divergence import Fault
@@ -166,12 +166,15 @@ class _Stack:
         self.samples = samples
         self.state = trees.concatenate([run.state for run in runs])
         self.has_bound = bool(self.state.params.phi)
+        self.meter = energy.meter(trainer.device)
 
     @cached_property
     def engine(self) -> Engine:
         """Made when there is a block to train: runs that have arrived wait for none."""
         seeds = [run.member.seed for run in self.runs]
-        return engine.build(self.batches, self.state, seeds, self.block_steps)
+        built = engine.build(self.batches, self.state, seeds, self.block_steps)
+        self.meter()  # from here it is training that uses energy
+        return built
 
     @cached_property
     def batches(self) -> Minibatches:
@@ -216,7 +219,12 @@ class _Stack:
         seconds = time.monotonic() - started
         samples = self.block_steps * self.step_samples
         for run, bound, surrogate in said:
-            run.trace.add_block(self.block_steps, samples, seconds, bound, surrogate)
+            run.trace.add_block(self.block_steps, samples, seconds, len(self.runs), bound, surrogate)
+
+    def _add_energy(self) -> None:
+        joules = self.meter()
+        for run in self.runs:
+            run.trace.joules += joules / len(self.runs)
 
     def _mark_diverged(self, infos: estimators.Info, block: int, before: Any) -> None:
         """Note the runs whose state or bound stopped being finite in that block, which began at the state
@@ -236,12 +244,14 @@ class _Stack:
         return [point for point in report_points(self.samples) if before < point <= now]
 
     def _report(self, due: list[int]) -> None:
+        self._add_energy()
         bounds = self._bounds() if self.has_bound else {}
         for m, run in enumerate(self.runs):
             run.trace.report({split: values[m] for split, values in bounds.items()})
         for m, run in enumerate(self.runs):
             for point in self._kept(due):
                 run.store.save_weights(point, self._weights(m))
+        self.meter()  # what that took is in no run's cost, as on the clock
 
     def _kept(self, due: list[int]) -> list[int]:
         """The report points to keep weights at: all that are left when no run goes on."""
@@ -273,10 +283,13 @@ class _Stack:
 
     def _weights(self, m: int) -> Record:
         run = self.runs[m]
-        meta = {"samples": run.trace.samples, "seconds": run.trace.seconds, "member": list(run.member)}
+        trace = run.trace
+        cost = {"device_seconds": trace.device_seconds, "joules": trace.joules}
+        meta = {"samples": trace.samples, "seconds": trace.seconds, **cost, "member": list(run.member)}
         return Record(trees.leaves(trees.take(self.state.params, m)), meta)
 
     def _checkpoint(self) -> None:
+        self._add_energy()
         stack = [list(run.member) for run in self.runs]
         for m, run in enumerate(self.runs):
             run.trace.stack = stack

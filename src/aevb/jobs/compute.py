@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import math
 import platform
 from pathlib import Path
 from typing import Any
@@ -97,8 +98,9 @@ def _provenance(trainer: Trainer, run: Run, meta: dict[str, Any]) -> dict[str, A
         "seed": run.member.seed,
         "step_size": run.member.step_size,
         "samples": meta["samples"],
-        "seconds": meta["seconds"],
-        "samples_per_second": meta["samples"] / meta["seconds"],
+        "seconds": meta["device_seconds"],
+        "samples_per_second": meta["samples"] / meta["device_seconds"],
+        "joules": None if math.isnan(meta["joules"]) else meta["joules"],
         "diverged": lost,
         "diverged_at": trace.diverged_at if lost else None,
         "diverged_step": trace.diverged_step if lost else None,
