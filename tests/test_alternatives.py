@@ -16,6 +16,7 @@ import figure3_points
 import figure3_prior
 import figure3_steps
 import frey_pace
+import frey_start
 import seed_noise
 from aevb import markdown
 
@@ -140,6 +141,26 @@ def test_means_since_the_start_are_weighted_by_their_samples():
     )  # its first point is a mean since an unknown one
 
 
+def test_a_run_like_the_papers_is_not_behind_it_and_one_that_starts_later_is():
+    """A curve that leaves its start at once, read as the paper's curves are: first train point a mean since then."""
+    samples = [10_000, 20_000, 40_000]
+    run = pd.DataFrame(
+        {"split": ["train"] * 3 + ["test"] * 3, "samples": samples * 2, "nats": [-500.0, 500.0, 600.0] * 2}
+    )
+    papers = {"train": (40_000, (-500 + 500 + 2 * 600) / 4), "test": (20_000, 500.0)}
+    paper = pd.DataFrame(
+        [{"split": split, "samples": at, "nats": nats} for split, (at, nats) in papers.items()]
+        + [{"split": "test", "samples": 80_000, "nats": 700.0}]
+    )
+    first, tested, beyond = frey_start.behind(run, paper)
+    assert (first, tested) == pytest.approx((0.0, 0.0))
+    assert np.isnan(beyond), "the run has no point there"
+    slow = run.assign(samples=2 * run["samples"])
+    slow = pd.concat([slow, pd.DataFrame({"split": ["train"], "samples": [10_000], "nats": [-500.0]})])
+    assert frey_start.behind(slow, paper)[0] == pytest.approx((-500 + 500) / 2 - 300)
+    assert frey_start.behind(slow, paper)[1] == pytest.approx(-1000.0)
+
+
 def panels_of(random, shift=0.0, seeds=(2, 3, 3, 5)):
     """One run of the paper and some of ours in each panel; the paper's is `shift` standard deviations off."""
     runs = [random.normal(scale=2.0, size=n) for n in seeds]
@@ -203,6 +224,7 @@ def test_the_page_says_what_the_tables_say():
     assert markdown.insert_between_markers(text, "seeds", seed_noise.page()) == text
     shows(text, "points", figure3_points.page, "figure3_points.csv")
     shows(text, "pace", frey_pace.page, "frey_pace.csv")
+    shows(text, "start", frey_start.page, "frey_start.csv")
     quoted = re.findall(CHANGE, text.replace(shown, "").replace(steps, "").replace(prior, ""))
     assert len(quoted) > 15
     assert set(quoted) <= set(re.findall(CHANGE, shown + prior))

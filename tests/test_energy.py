@@ -14,7 +14,7 @@ from aevb.energy import Counter, Meter
 from helpers import CPU
 
 
-def meter(readings: list[int], wraps_at: int = 1000, shares: tuple[float, ...] = (1.0,) * 9) -> Meter:
+def meter(readings: list[int], wraps_at: float = 1000, shares: tuple[float, ...] = (1.0,) * 9) -> Meter:
     """Of one counter in tenths of a joule that gives these readings."""
     source, parts = iter(readings), iter(shares)
     return Meter([Counter(lambda: next(source), 0.1, wraps_at)], lambda: next(parts))
@@ -32,6 +32,18 @@ def test_a_counter_that_starts_again_loses_nothing():
 def test_what_others_used_is_not_in_it():
     used = meter([0, 100, 300], shares=(1.0, 0.5, 0.25))
     assert [used(), used()] == pytest.approx([5.0, 5.0])
+
+
+def test_a_counter_that_fails_or_is_set_back_costs_no_run():
+    def fails():
+        raise OSError("No data available")
+
+    values = iter([lambda: 500, lambda: 600, fails])
+    used = Meter([Counter(lambda: next(values)(), 0.1)], energy.all_of_it)
+    assert used() == pytest.approx(10.0)
+    assert math.isnan(used())
+    assert math.isnan(used()), "and it is not read again"
+    assert math.isnan(meter([500, 20], wraps_at=math.inf)()), "a driver was loaded anew"
 
 
 def test_without_a_counter_there_is_no_number():
@@ -57,7 +69,7 @@ def laptop(tmp_path, monkeypatch):
         (folder / "energy_uj").write_text(f"{microjoules}\n")
         (folder / "max_energy_range_uj").write_text("99999999\n")
     stat = tmp_path / "stat"
-    stat.write_text("cpu  0 0 0 0 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\n")
+    stat.write_text("cpu  100 0 0 0 0 0 0 0 0 0\ncpu0 100 0 0 0 0 0 0 0 0 0\n")
     monkeypatch.setattr(energy, "POWERCAP", tmp_path)
     monkeypatch.setattr(energy, "STAT", stat)
     monkeypatch.setattr(energy.time, "process_time", lambda: 0.0)
@@ -77,26 +89,32 @@ def spend(folder, monkeypatch, own: float, busy: str) -> None:
 
 def test_a_processor_is_its_packages_alone_each_once(laptop, monkeypatch):
     used = energy.meter(CPU)
-    spend(laptop, monkeypatch, own=10.0, busy="cpu  1000 0 0 77000 500 0 0 0 0 0\n")
+    spend(laptop, monkeypatch, own=10.0, busy="cpu  1100 0 0 77000 500 0 0 0 0 0\n")
     assert used() == pytest.approx(20.0)
 
 
 def test_a_process_has_its_share_of_the_time_that_the_processors_worked(laptop, monkeypatch):
     used = energy.meter(CPU)
     # of 40 s in user, nice, system and both kinds of interrupts; not idle, nor waiting for a disk
-    spend(laptop, monkeypatch, own=10.0, busy="cpu  2000 500 900 77000 5000 200 400 0 0 0\n")
+    spend(laptop, monkeypatch, own=10.0, busy="cpu  2100 500 900 77000 5000 200 400 0 0 0\n")
     assert used() == pytest.approx(20.0 / 4)
 
 
 def test_a_share_is_never_above_the_whole(laptop, monkeypatch):
     used = energy.meter(CPU)
-    spend(laptop, monkeypatch, own=10.0, busy="cpu  900 0 0 0 0 0 0 0 0 0\n")  # the kernel's count lags
+    spend(laptop, monkeypatch, own=10.0, busy="cpu  1000 0 0 0 0 0 0 0 0 0\n")  # the kernel's count lags
     assert used() == pytest.approx(20.0)
 
 
 def test_a_system_without_such_folders_has_no_number(tmp_path, monkeypatch):
     monkeypatch.setattr(energy, "POWERCAP", tmp_path / "powercap")
     monkeypatch.setattr(energy, "STAT", tmp_path / "stat")
+    assert math.isnan(energy.meter(CPU)())
+
+
+@pytest.mark.parametrize("text", ["", "cpu  1 2 3\n", "cpu  0 0 0 0 0 0 0 0 0 0\n"])
+def test_without_a_processor_time_to_share_there_is_no_number(laptop, text):
+    (laptop / "stat").write_text(text)
     assert math.isnan(energy.meter(CPU)())
 
 
@@ -165,6 +183,17 @@ def test_a_card_is_asked_for_by_what_names_it_and_counts_in_thousandths(card):
 def test_a_card_that_does_not_count_gives_no_number(card, fault):
     card.clear()
     card.update(fault)
+    assert math.isnan(energy.meter(torch.device("cuda"))())
+
+
+def test_a_card_that_stops_counting_gives_no_number(card):
+    used = energy.meter(torch.device("cuda"))
+    card["GPU-0a-1b"] = None
+    assert math.isnan(used())
+
+
+def test_without_the_library_there_is_no_number(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", None)
     assert math.isnan(energy.meter(torch.device("cuda"))())
 
 

@@ -1,5 +1,6 @@
 """The jobs that rules call: their command line, and what each writes. The runs are tiny cells of the digits."""
 
+import itertools
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aevb import UserError, data, jobs, kept, models, provenance, store, tables
+from aevb import UserError, data, energy, jobs, kept, models, provenance, store, tables
 from aevb.__main__ import main
 from aevb.experiments import (
     Cell,
@@ -231,10 +232,20 @@ def test_a_run_has_its_curve_its_weights_and_all_that_it_depended_on(runs, point
         clock = curve["seconds"].iloc[-1]
         assert cell["seconds"] == pytest.approx(clock / len(JOB.seeds)), "its share of the stack's time"
         assert cell["samples_per_second"] == pytest.approx(20_000 / cell["seconds"])
-        assert cell["joules"] is None or cell["joules"] > 0  # null without a meter
+        assert cell["joules"] is None or cell["joules"] >= 0  # null without a meter
     assert sorted(path.name for path in runs.rglob("*") if path.is_file()) == sorted(
         2 * ["curve.csv", "weights.safetensors", "cell.json"]
     )
+
+
+def test_joules_go_from_the_meter_to_cell_json_and_the_table_of_costs(points, tmp_path, monkeypatch):
+    counts = itertools.count(step=10)
+    counter = energy.Counter(lambda: next(counts), 1.0)
+    monkeypatch.setattr(energy, "meter", lambda device: energy.Meter([counter], energy.all_of_it))
+    folder = trained(JOB, points, tmp_path / "metered")
+    cells = [json.loads((folder / f"seed{seed}/cell.json").read_text()) for seed in JOB.seeds]
+    assert all(cell["joules"] > 0 for cell in cells)
+    assert tables.costs(cells)["joules"].tolist() == [cell["joules"] for cell in cells]
 
 
 def bounds_of(runs):

@@ -241,12 +241,27 @@ def test_costs_of_sittings_add_up_whoever_trained_beside(tmp_path, used):
     assert run.trace.device_seconds == pytest.approx(before["seconds"] / 2 + alone)
 
 
+def test_a_checkpoint_between_two_reports_has_what_was_used_until_then(tmp_path, used, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)  # after every block
+
+    def killed(traces):
+        if traces[0].samples == 80_000:  # a report point; 70 000 is none
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path).train([ONE], 100_000, progress=killed)
+    assert trainer(tmp_path).open(ONE).load_checkpoint().meta["joules"] == 7 * 8
+    assert trainer(tmp_path).train([ONE], 100_000)[0].trace.joules == 10 * 8
+
+
 def test_a_run_of_which_a_part_was_not_metered_has_no_joules(tmp_path, used, monkeypatch):
     trainer(tmp_path).train([ONE], 20_000)
     monkeypatch.setattr(energy, "meter", lambda device: energy.Meter([], energy.all_of_it))
     trainer(tmp_path).train([ONE], 50_000)
     monkeypatch.undo()
-    assert math.isnan(trainer(tmp_path).train([ONE], 60_000)[0].trace.joules)
+    run = trainer(tmp_path).train([ONE], 60_000)[0]
+    assert math.isnan(run.trace.joules)
+    assert run.store.load_weights(60_000).meta["joules"] is None, "in a file that others than Python read"
 
 
 def test_the_running_bound_is_the_mean_of_the_minibatch_bounds_since_the_last_report(tmp_path, monkeypatch):

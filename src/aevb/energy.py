@@ -19,15 +19,17 @@ STAT = Path("/proc/stat")
 
 
 class Counter(NamedTuple):
-    """A count of energy that only grows, until it starts again from zero at `wraps_at`."""
+    """A count of energy that only grows, until it starts again from zero at `wraps_at`. Its `read` may raise OSError or
+    ValueError."""
 
     read: Callable[[], int]
     joules: float  # of one unit
-    wraps_at: int
+    wraps_at: float = math.inf
 
 
 class Meter:
-    """Joules from one call to the next; NaN where there is no counter."""
+    """Joules from one call to the next; NaN where there is no counter, and from where one cannot be read any more: a
+    run is never lost for what it costs."""
 
     def __init__(self, counters: list[Counter], share: Callable[[], float]) -> None:
         """share: of what was used since it was last called, what is this process's; 0 to 1."""
@@ -38,58 +40,69 @@ class Meter:
     def __call__(self) -> float:
         if not self.counters:
             return math.nan
-        now = [counter.read() for counter in self.counters]
-        used = [
+        try:
+            now = [counter.read() for counter in self.counters]
+            share = self._share()
+        except (OSError, ValueError):
+            self.counters = []
+            return math.nan
+        used = sum(
             (count - before) % counter.wraps_at * counter.joules
             for counter, before, count in zip(self.counters, self._last, now, strict=True)
-        ]
+        )
         self._last = now
-        return sum(used) * self._share()
+        return used * share if math.isfinite(used) else math.nan  # a count that cannot wrap, and was set back
 
 
 def meter(device: torch.device) -> Meter:
     """Of the energy that this process uses on `device`, from now on."""
-    if device.type == "cuda":
-        return Meter(_card(device), all_of_it)  # one training job has the card: `gpu: 1`
-    packages = _packages()
-    return Meter(packages, ShareOfProcessor() if packages else all_of_it)
+    try:
+        if device.type == "cuda":
+            return Meter([_card(device)], all_of_it)  # one training job has the card: `gpu: 1`
+        return Meter(_packages(), ShareOfProcessor())
+    except (ImportError, OSError, ValueError):
+        return Meter([], all_of_it)
 
 
 def all_of_it() -> float:
     return 1.0
 
 
-def _card(device: torch.device) -> list[Counter]:
+def _card(device: torch.device) -> Counter:
     import pynvml  # a computer without a card has no use for it
+
+    def read() -> int:
+        try:
+            return int(pynvml.nvmlDeviceGetTotalEnergyConsumption(card))
+        except pynvml.NVMLError as error:
+            raise OSError(str(error)) from error
 
     try:
         pynvml.nvmlInit()
         card = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
-        pynvml.nvmlDeviceGetTotalEnergyConsumption(card)
-    except pynvml.NVMLError:
-        return []
-    return [Counter(lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(card), 1e-3, 2**64)]
+    except pynvml.NVMLError as error:
+        raise OSError(str(error)) from error
+    return Counter(read, 1e-3)
 
 
 def _packages() -> list[Counter]:
     """The packages alone: `intel-rapl:0:0` and so on are parts of one, and `psys` on a laptop is all of it again."""
     zones = sorted(POWERCAP.glob("intel-rapl:*"))
-    try:
-        return [_zone(zone) for zone in zones if (zone / "name").read_text().startswith("package")]
-    except OSError:
-        return []
+    return [_zone(zone) for zone in zones if (zone / "name").read_text().startswith("package")]
 
 
 def _zone(zone: Path) -> Counter:
-    def read() -> int:
-        return int((zone / "energy_uj").read_text())
-
-    read()
-    return Counter(read, 1e-6, int((zone / "max_energy_range_uj").read_text()) + 1)
+    return Counter(
+        lambda: int((zone / "energy_uj").read_text()),
+        1e-6,
+        int((zone / "max_energy_range_uj").read_text()) + 1,
+    )
 
 
 class ShareOfProcessor:
-    """Of the time that the machine's processors have worked since the last call, what was for this process."""
+    """Of the time that the machine's processors have worked since the last call, what was for this process.
+
+    Raises OSError or ValueError where the kernel does not tell."""
 
     def __init__(self) -> None:
         self._last = self._now()
@@ -104,4 +117,7 @@ class ShareOfProcessor:
 
     def _now(self) -> tuple[float, float]:
         user, nice, system, _idle, _waiting, interrupts, soft = map(int, STAT.read_text().split()[1:8])
-        return time.process_time(), (user + nice + system + interrupts + soft) / os.sysconf("SC_CLK_TCK")
+        worked = user + nice + system + interrupts + soft
+        if worked == 0:
+            raise ValueError(f"{STAT} counts no time")
+        return time.process_time(), worked / os.sysconf("SC_CLK_TCK")

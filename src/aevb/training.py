@@ -6,6 +6,7 @@ same noise. Bitwise equality holds on the same build, device, threads and stack;
 rounding.
 """
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -284,7 +285,8 @@ class _Stack:
     def _weights(self, m: int) -> Record:
         run = self.runs[m]
         trace = run.trace
-        cost = {"device_seconds": trace.device_seconds, "joules": trace.joules}
+        joules = None if math.isnan(trace.joules) else trace.joules  # JSON knows no NaN
+        cost = {"device_seconds": trace.device_seconds, "joules": joules}
         meta = {"samples": trace.samples, "seconds": trace.seconds, **cost, "member": list(run.member)}
         return Record(trees.leaves(trees.take(self.state.params, m)), meta)
 
@@ -294,3 +296,4 @@ class _Stack:
         for m, run in enumerate(self.runs):
             run.trace.stack = stack
             run.store.save_checkpoint(Record(trees.leaves(trees.take(self.state, m)), vars(run.trace)))
+        self.meter()  # saving is no more in a run's cost than it is on the clock

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import math
 import platform
 from pathlib import Path
 from typing import Any
@@ -100,7 +99,7 @@ def _provenance(trainer: Trainer, run: Run, meta: dict[str, Any]) -> dict[str, A
         "samples": meta["samples"],
         "seconds": meta["device_seconds"],
         "samples_per_second": meta["samples"] / meta["device_seconds"],
-        "joules": None if math.isnan(meta["joules"]) else meta["joules"],
+        "joules": meta["joules"],
         "diverged": lost,
         "diverged_at": trace.diverged_at if lost else None,
         "diverged_step": trace.diverged_step if lost else None,
