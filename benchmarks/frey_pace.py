@@ -90,9 +90,9 @@ def by_split(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return rows[rows["split"] == "train"], rows[rows["split"] == "test"]
 
 
-def shown(rows: pd.DataFrame, n_latent: int) -> pd.DataFrame:
-    """AEVB's curves of a panel of Figure 2, of a table in the paper's terms."""
-    rows = rows[(rows["dataset"] == "frey") & (rows["method"] == "aevb") & (rows["n_latent"] == n_latent)]
+def shown(rows: pd.DataFrame, n_latent: int, method: str = "aevb") -> pd.DataFrame:
+    """A method's curves of a panel of Figure 2, of a table in the paper's terms."""
+    rows = rows[(rows["dataset"] == "frey") & (rows["method"] == method) & (rows["n_latent"] == n_latent)]
     return rows[rows["figure"] == 2] if "figure" in rows else rows
 
 
@@ -102,13 +102,15 @@ def ours_and_papers() -> tuple[pd.DataFrame, pd.DataFrame]:
     return ours[ours["seed"] == 0], paper
 
 
-def one(reading: Reading, n_latent: int, points: Path, folder: Path) -> list[list[float | str]]:
+def trained(
+    reading: Reading, estimator: str, n_latent: int, samples: int, points: Path, folder: Path
+) -> list[list[float | str]]:
     """The rows of a run, without its reading: n_latent, split, samples, bound."""
     torch.set_num_threads(1)
-    cell = config.read(ROOT / "config.yaml").cell("frey", "aevb", 200, n_latent, 1600)
+    cell = config.read(ROOT / "config.yaml").cell("frey", estimator, 200, n_latent, 1600)
     cell = cell.model_copy(update={"batch_size": reading.batch_size, "warm_up": reading.warm_up})
     trainer = Trainer(cell, data.load(points), torch.device("cpu"), folder)
-    [run] = trainer.train([Member(0, reading.step_size)], SAMPLES)
+    [run] = trainer.train([Member(0, reading.step_size)], samples)
     names = {"train_running": "train", "test": "test"}
     return [
         [n_latent, names[row["split"]], row["samples"], row["bound"]]
@@ -190,7 +192,7 @@ def page(table: pd.DataFrame) -> str:
 if __name__ == "__main__":
     if sys.argv[1] == "--one":
         reading, n_latent = json.loads(sys.argv[2])
-        print(json.dumps(one(Reading(*reading), n_latent, *map(Path, sys.argv[3:]))))
+        print(json.dumps(trained(Reading(*reading), "aevb", n_latent, SAMPLES, *map(Path, sys.argv[3:]))))
     elif sys.argv[1] == "--page":
         pages.show("pace", page, *sys.argv[2:])
     else:

@@ -19,8 +19,9 @@ STAT = Path("/proc/stat")
 
 
 class Counter(NamedTuple):
-    """A count of energy that only grows, until it starts again from zero at `wraps_at`. Its `read` may raise OSError or
-    ValueError."""
+    """A count of energy that only grows, until it starts again from zero at `wraps_at`.
+
+    `read` may raise OSError or ValueError."""
 
     read: Callable[[], int]
     joules: float  # of one unit

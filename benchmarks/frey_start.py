@@ -1,0 +1,131 @@
+"""How long does a run on Frey Face stay where it starts: in the paper, in ours, and in other readings?
+
+    python benchmarks/frey_start.py POINTS FOLDER > results/reference/frey_start.csv
+    python benchmarks/frey_start.py --page results/reference/frey_start.csv docs/deviations.md
+
+POINTS: results/data/frey.npz. FOLDER keeps the runs. The first train point of a curve of Figure 2 is the mean since
+the start, and the start is at -526: what it lacks to where the curve is next, times its samples, says how many
+samples were taken there. A reading must have that for both methods, must climb to the paper's first test point, and
+wake-sleep with N_z = 2 must stay at 569 from there, as in the paper. The csv has the bounds of each reading, one seed
+each, in nats per data point; ours are the runs that are kept.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import changes
+import figure2
+import pages
+from aevb import curves
+from frey_pace import COLUMNS, OURS, Reading, by_split, shown, since_start, trained
+
+SAMPLES, WORKERS = 1_000_000, 2  # beyond the second test point of every panel
+PANELS = [(method, n_latent) for method in ("aevb", "wake_sleep") for n_latent in (2, 5, 10, 20)]
+OTHERS = (
+    Reading(100, 0.005, 100),
+    Reading(100, 0.02, 100),
+    Reading(100, 0.1, 100),
+    Reading(100, 0.01, 500),
+    Reading(200, 0.01, 100),
+    Reading(500, 0.005, 100),
+    Reading(500, 0.01, 100),
+    Reading(500, 0.02, 100),
+)
+TRIED = (("aevb", 10), ("wake_sleep", 2))  # on which panels
+
+
+def main(points: str, folder: str) -> None:
+    def process(run: tuple[Reading, str, int]) -> list[list[float | str]]:
+        found = changes.printed_with(
+            changes.PACKAGE.parent, __file__, "--one", json.dumps(run), points, folder
+        )
+        return [[run[1], *run[0], *row] for row in found]
+
+    runs = [(reading, *panel) for panel in TRIED for reading in OTHERS]
+    with ThreadPoolExecutor(WORKERS) as pool:
+        rows = [row for found in pool.map(process, runs) for row in found]
+    pd.DataFrame(rows, columns=["method", *COLUMNS]).to_csv(sys.stdout, index=False, float_format="%.3f")
+
+
+# ------------------------------------------------------------------------------------------------- the page
+
+
+def first_lines(ours: pd.DataFrame, paper: pd.DataFrame) -> Iterator[str]:
+    """The first train point of every panel: the paper's, and the mean over those seeds of ours that have a curve
+    from the start."""
+    yield "| | " + " | ".join(f"{curves.method_name(method)}, {n}" for method, n in PANELS) + " |"
+    yield f"|---|{len(PANELS) * '--:|'}"
+    starts = [first_point(shown(paper, n_latent, method)) for method, n_latent in PANELS]
+    mine = [shown(ours, n_latent, method) for method, n_latent in PANELS]
+    for name, share in (("after as many samples", 1.0), ("after a fifth of the samples", 0.2)):
+        means = [
+            pd.Series(
+                [since_start(by_split(run)[0], share * samples) for _, run in rows.groupby("seed")]
+            ).mean()
+            for (samples, _), rows in zip(starts, mine, strict=True)
+        ]
+        if share == 1.0:
+            yield f"| the paper | {' | '.join(f'{nats:.0f}' for _, nats in starts)} |"
+        yield f"| ours, {name} | {' | '.join(f'{mean:.0f}' for mean in means)} |"
+
+
+def first_point(curve: pd.DataFrame) -> tuple[float, float]:
+    """Samples and nats of a curve's first train point."""
+    start = by_split(curve)[0].nsmallest(1, "samples")
+    return float(start["samples"].item()), float(start["nats"].item())
+
+
+def reading_lines(table: pd.DataFrame, ours: pd.DataFrame, paper: pd.DataFrame) -> Iterator[str]:
+    """Each reading less the paper: first train point, and the test bound there and where the paper's next one is."""
+    columns = [f"{curves.method_name(method)}, N_z = {n}: first train point" for method, n in TRIED]
+    yield f"| minibatch | step size | warm-up | {' | test, first | second | '.join(columns)} | test, first | second |"
+    yield f"|{9 * '--:|'}"
+    lines: dict[Reading, list[str]] = {}
+    for method, n_latent in TRIED:
+        theirs = shown(paper, n_latent, method)
+        tried = table[(table["method"] == method) & (table["n_latent"] == n_latent)].rename(
+            columns={"bound": "nats"}
+        )
+        found = {Reading(*reading): rows for reading, rows in tried.groupby(list(Reading._fields))}
+        seed0 = shown(ours, n_latent, method).query("seed == 0")
+        for reading in (OURS, *OTHERS):
+            less = behind(seed0 if reading == OURS else found[reading], theirs)
+            lines.setdefault(reading, []).extend(f"{value:+.0f}" for value in less)
+    for reading, cells in lines.items():
+        yield f"| {' | '.join([*(f'{value:g}' for value in reading), *cells])} |"
+
+
+def behind(rows: pd.DataFrame, theirs: pd.DataFrame) -> list[float]:
+    """What a run has less the paper: at the first train point the mean since the start, at two test points the
+    bound; NaN where the run has not come so far."""
+    samples, nats = first_point(theirs)
+    train, test = by_split(rows)
+    points = by_split(theirs)[1].nsmallest(2, "samples")[["samples", "nats"]].to_numpy()
+    reached = test["samples"].max()
+    tested = [
+        float(curves.interpolate(test, at)) - value if at <= reached else np.nan for at, value in points
+    ]
+    return [since_start(train, samples) - nats, *tested]
+
+
+def page(table: pd.DataFrame) -> str:
+    """Both tables as docs/deviations.md shows them."""
+    both = figure2.ours_and_papers()
+    return "\n".join([*first_lines(*both), "", *reading_lines(table, *both)])
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--one":
+        reading, estimator, n_latent = json.loads(sys.argv[2])
+        rows = trained(Reading(*reading), estimator, n_latent, SAMPLES, *map(Path, sys.argv[3:]))
+        print(json.dumps(rows))
+    elif sys.argv[1] == "--page":
+        pages.show("start", page, *sys.argv[2:])
+    else:
+        main(*sys.argv[1:])
