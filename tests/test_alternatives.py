@@ -281,3 +281,24 @@ def test_the_start_on_frey_face_takes_the_paper_five_times_as_long():
     theirs, same, fifth = (values.astype(float) for values in (theirs, same, fifth))
     assert np.abs(fifth - theirs).max() == 16
     assert np.abs(same - theirs).min() > 150
+
+
+def test_the_page_says_how_far_mnist_is_from_the_paper_and_how_far_wake_sleeps_seeds_lie_apart():
+    text = " ".join((ROOT / "docs/deviations.md").read_text(encoding="utf-8").split())
+    comparison = pd.read_csv(ROOT / "results/reference/paper_comparison.csv")
+    tested = comparison[comparison[["figure", "dataset", "split"]].eq([2, "mnist", "test"]).all(axis=1)]
+    rms = tested.groupby("samples")["difference"].agg(lambda values: np.sqrt((values**2).mean()))
+    early, late = (f"{rms[at]:.1f}" for at in seed_noise.SAMPLES)
+    ours, paper = figure2.ours_and_papers()
+    found = [seed_noise.panels(ours, paper, at).query("dataset == 'mnist'") for at in seed_noise.SAMPLES]
+    widest = [rows.loc[rows["variance"].idxmax()] for rows in found]
+    assert all((row["method"], row["n_latent"]) == ("wake_sleep", 5) for row in widest)
+    a, b = (f"{row['variance'] ** 0.5:.1f}" for row in widest)
+    assert f"of {early} nats at 10^6 samples and of {late} at 10^7, and our seeds have" in text
+    assert f"standard deviations of up to {a} and up to {b}, both" in text
+    last = ours[
+        ours["samples"].eq(10_000_000)
+        & ours[["dataset", "method", "split"]].eq(["mnist", "wake_sleep", "test"]).all(axis=1)
+    ]
+    one, two, worst = (f"{nats:.1f}" for nats in last[last["n_latent"] == 5].sort_values("seed")["nats"])
+    assert f"two are at {one} and {two}, the paper at -127.2, and one at {worst}" in text
