@@ -269,6 +269,15 @@ def test_wake_sleep_on_frey_face_stays_and_leaves_as_the_page_says():
     stays = last.apply(lambda nats: int((nats - 569).abs().lt(1).sum()))
     assert last.size().tolist() == [3, 3, 3, 3]
     assert stays.to_dict() == {2: 3, 5: 3, 10: 1, 20: 0}
+    comparison = pd.read_csv(ROOT / "results/reference/paper_comparison.csv").query("samples == 10_000_000")
+    mine = comparison[
+        comparison[["dataset", "method", "split"]].eq(["frey", "wake_sleep", "test"]).all(axis=1)
+    ]
+    ahead = mine.set_index("n_latent")["difference"]
+    assert (
+        f"({ahead[10]:+.0f} and {ahead[20]:+.0f} on test at 10^7, means of three seeds; with N_z = 10 one of them is "
+        "still at 569)" in " ".join((ROOT / "docs/deviations.md").read_text(encoding="utf-8").split())
+    )
 
 
 def test_the_start_on_frey_face_takes_the_paper_five_times_as_long():
@@ -279,8 +288,31 @@ def test_the_start_on_frey_face_takes_the_paper_five_times_as_long():
         for line in frey_start.first_lines(ours, paper)
     )
     theirs, same, fifth = (values.astype(float) for values in (theirs, same, fifth))
-    assert np.abs(fifth - theirs).max() == 16
     assert np.abs(same - theirs).min() > 150
+    text = " ".join((ROOT / "docs/deviations.md").read_text(encoding="utf-8").split())
+    assert f"in all eight panels, within {np.abs(fifth - theirs).max():.0f} nats" in text
+
+
+def test_the_pages_say_what_minibatches_of_500_give():
+    """The first train point of AEVB with N_z = 10 and 20 and of wake-sleep with 2, less the paper's."""
+    _, paper = figure2.ours_and_papers()
+    starts, paces = (
+        pd.read_csv(ROOT / f"results/reference/{name}.csv").rename(columns={"bound": "nats"})
+        for name in ("frey_start", "frey_pace")
+    )
+    tried = pd.concat([starts[starts["method"] == "wake_sleep"], paces.assign(method="aevb")])
+    tried = tried[tried[list(frey_pace.Reading._fields)].eq([500, 0.01, 100]).all(axis=1)]
+    less = {
+        (method, n_latent): frey_start.behind(rows, frey_pace.shown(paper, n_latent, method))[0]
+        for (method, n_latent), rows in tried.groupby(["method", "n_latent"])
+    }
+    a, b, c = (f"{less[panel]:+.0f}" for panel in (("aevb", 10), ("aevb", 20), ("wake_sleep", 2)))
+    said = {
+        "README.md": f"{a} and {b} for AEVB with N_z = 10 and 20, {c} for wake-sleep with 2",
+        "docs/deviations.md": f"AEVB with N_z = 10 and 20 {a} and {b}, wake-sleep with N_z = 2 {c}",
+    }
+    for page, words in said.items():
+        assert words in " ".join((ROOT / page).read_text(encoding="utf-8").split())
 
 
 def test_the_page_says_how_far_mnist_is_from_the_paper_and_how_far_wake_sleeps_seeds_lie_apart():
