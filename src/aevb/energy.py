@@ -112,9 +112,8 @@ class ShareOfProcessor:
         now = self._now()
         own, all_ = (after - before for before, after in zip(self._last, now, strict=True))
         self._last = now
-        return own / max(
-            own, all_, 1e-9
-        )  # the kernel's count is of hundredths of a second, and may lag behind
+        # the kernel counts hundredths of a second, and may lag behind
+        return own / max(own, all_, 1e-9)
 
     def _now(self) -> tuple[float, float]:
         user, nice, system, _idle, _waiting, interrupts, soft = map(int, STAT.read_text().split()[1:8])
