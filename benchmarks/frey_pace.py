@@ -10,10 +10,10 @@ what else might slow training down, one seed each; the csv has their bounds alon
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -86,6 +86,12 @@ def since_start(train: pd.DataFrame, samples: float) -> float:
     return float(sums / samples)
 
 
+def first_point(curve: pd.DataFrame) -> tuple[float, float]:
+    """Samples and nats of a curve's first train point."""
+    start = by_split(curve)[0].nsmallest(1, "samples")
+    return float(start["samples"].item()), float(start["nats"].item())
+
+
 def by_split(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return rows[rows["split"] == "train"], rows[rows["split"] == "test"]
 
@@ -119,15 +125,21 @@ def trained(
     ]
 
 
-def main(points: str, folder: str) -> None:
-    def process(run: tuple[Reading, int]) -> list[list[float | str]]:
-        found = changes.printed_with(
-            changes.PACKAGE.parent, __file__, "--one", json.dumps(run), points, folder
-        )
-        return [[*run[0], *row] for row in found]
+def said_of_each(
+    script: str, runs: Sequence[tuple[Any, ...]], points: str, folder: str
+) -> list[list[list[float | str]]]:
+    """What `script --one` prints of each run, WORKERS of them at a time, each in a process of its own."""
+
+    def said(run: tuple[Any, ...]) -> list[list[float | str]]:
+        return changes.printed_with(changes.PACKAGE.parent, script, "--one", json.dumps(run), points, folder)
 
     with ThreadPoolExecutor(WORKERS) as pool:
-        rows = [row for found in pool.map(process, RUNS) for row in found]
+        return list(pool.map(said, runs))
+
+
+def main(points: str, folder: str) -> None:
+    found = said_of_each(__file__, RUNS, points, folder)
+    rows = [[*reading, *row] for (reading, _), rows in zip(RUNS, found, strict=True) for row in rows]
     pd.DataFrame(rows, columns=COLUMNS).to_csv(sys.stdout, index=False, float_format="%.3f")
 
 
@@ -169,8 +181,8 @@ def reading_lines(table: pd.DataFrame) -> Iterator[str]:
                 for level in levels
             }
             first, *_, last = (f"{pace:.1f} ({level})" for level, pace in paces.items() if np.isfinite(pace))
-            start = by_split(theirs)[0].nsmallest(1, "samples")
-            late = since_start(by_split(rows)[0], start["samples"].item()) - start["nats"].item()
+            samples, nats = first_point(theirs)
+            late = since_start(by_split(rows)[0], samples) - nats
             ahead = [
                 f"{curves.interpolate(_tested(rows), at) - curves.interpolate(_tested(theirs), at):+.0f}"
                 for at in (1e6, 1e7)

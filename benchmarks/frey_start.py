@@ -13,19 +13,17 @@ each, in nats per data point; ours are the runs that are kept.
 import json
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-import changes
 import figure2
 import pages
 from aevb import curves
-from frey_pace import COLUMNS, OURS, Reading, by_split, shown, since_start, trained
+from frey_pace import COLUMNS, OURS, Reading, by_split, first_point, said_of_each, shown, since_start, trained
 
-SAMPLES, WORKERS = 1_000_000, 2  # beyond the second test point of every panel
+SAMPLES = 1_000_000  # beyond the second test point of every panel
 PANELS = [(method, n_latent) for method in ("aevb", "wake_sleep") for n_latent in (2, 5, 10, 20)]
 OTHERS = (
     Reading(100, 0.005, 100),
@@ -41,15 +39,9 @@ TRIED = (("aevb", 10), ("wake_sleep", 2))  # on which panels
 
 
 def main(points: str, folder: str) -> None:
-    def process(run: tuple[Reading, str, int]) -> list[list[float | str]]:
-        found = changes.printed_with(
-            changes.PACKAGE.parent, __file__, "--one", json.dumps(run), points, folder
-        )
-        return [[run[1], *run[0], *row] for row in found]
-
     runs = [(reading, *panel) for panel in TRIED for reading in OTHERS]
-    with ThreadPoolExecutor(WORKERS) as pool:
-        rows = [row for found in pool.map(process, runs) for row in found]
+    found = said_of_each(__file__, runs, points, folder)
+    rows = [[run[1], *run[0], *row] for run, rows in zip(runs, found, strict=True) for row in rows]
     pd.DataFrame(rows, columns=["method", *COLUMNS]).to_csv(sys.stdout, index=False, float_format="%.3f")
 
 
@@ -62,6 +54,7 @@ def first_lines(ours: pd.DataFrame, paper: pd.DataFrame) -> Iterator[str]:
     yield "| | " + " | ".join(f"{curves.method_name(method)}, {n}" for method, n in PANELS) + " |"
     yield f"|---|{len(PANELS) * '--:|'}"
     starts = [first_point(shown(paper, n_latent, method)) for method, n_latent in PANELS]
+    yield f"| the paper | {' | '.join(f'{nats:.0f}' for _, nats in starts)} |"
     mine = [shown(ours, n_latent, method) for method, n_latent in PANELS]
     for name, share in (("after as many samples", 1.0), ("after a fifth of the samples", 0.2)):
         means = [
@@ -70,15 +63,7 @@ def first_lines(ours: pd.DataFrame, paper: pd.DataFrame) -> Iterator[str]:
             ).mean()
             for (samples, _), rows in zip(starts, mine, strict=True)
         ]
-        if share == 1.0:
-            yield f"| the paper | {' | '.join(f'{nats:.0f}' for _, nats in starts)} |"
         yield f"| ours, {name} | {' | '.join(f'{mean:.0f}' for mean in means)} |"
-
-
-def first_point(curve: pd.DataFrame) -> tuple[float, float]:
-    """Samples and nats of a curve's first train point."""
-    start = by_split(curve)[0].nsmallest(1, "samples")
-    return float(start["samples"].item()), float(start["nats"].item())
 
 
 def reading_lines(table: pd.DataFrame, ours: pd.DataFrame, paper: pd.DataFrame) -> Iterator[str]:
