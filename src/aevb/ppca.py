@@ -51,13 +51,13 @@ class PPCA(Model):
     def log_evidence(self, theta: Weights, x: Tensor) -> Tensor:
         """log p(x) of one model: (1, B, D) -> (B,)."""
         w, b = theta["w_h"][0], theta["b_h"][0, 0]
-        covariance = w.T @ w + math.exp(self.noise_log_var) * torch.eye(self.n_features)
+        covariance = w.T @ w + math.exp(self.noise_log_var) * torch.eye(self.n_features).to(w)
         return MultivariateNormal(b, covariance).log_prob(x[0])
 
     def posterior(self, theta: Weights, x: Tensor) -> MultivariateNormal:
         """p(z | x) of one model at the points x (1, B, D)."""
         w, b = theta["w_h"][0], theta["b_h"][0, 0]
-        precision = torch.eye(self.n_latent) + w @ w.T / math.exp(self.noise_log_var)
+        precision = torch.eye(self.n_latent).to(w) + w @ w.T / math.exp(self.noise_log_var)
         mean = (x[0] - b) @ w.T @ torch.linalg.inv(precision) / math.exp(self.noise_log_var)
         return MultivariateNormal(mean, precision_matrix=precision)
 
@@ -65,7 +65,7 @@ class PPCA(Model):
         """phi of the highest ELBO for one model: the posterior's mean, its precision's inverse diagonal."""
         w, b = theta["w_h"][0], theta["b_h"][0]
         variance = math.exp(self.noise_log_var)
-        precision = torch.eye(self.n_latent, dtype=w.dtype) + w @ w.T / variance
+        precision = torch.eye(self.n_latent).to(w) + w @ w.T / variance
         w_mu = w.T @ torch.linalg.inv(precision) / variance
         log_var = -precision.diagonal().log().unsqueeze(0)
         return {"w_mu": w_mu[None], "b_mu": -(b @ w_mu)[None], "b_log_var": log_var[None]}
