@@ -4,7 +4,8 @@ On a GPU, where seeds share a stack, this is how fast the whole budget goes. The
 
     operations / the rate of one large matrix product,    bytes / the rate of one large copy,
 
-both rates measured on the same device in the same run. The bytes are those that no fusion could save: each weight and
+both rates measured on the same device in the same run. (The weights of a few models fit into the cache of a large
+GPU, which then may be faster than its memory.) The bytes are those that no fusion could save: each weight and
 its sum of squared gradients read and written once, and the minibatch read.
 """
 

@@ -9,7 +9,9 @@ the CPU without dimensions counts as a number.
 the host, copies between the devices, draws of a generator that is not registered. Nothing that is captured has
 happened: memory is put back as it was, and results are NaN until the graph is replayed.
 
-Not played: streams, and how a kernel rounds.
+Refused too, though a GPU takes it: host tensors as indices; in a capture, draws of the default generator and
+computing on the host, of which a replay would know nothing. Not played: streams and threads, memory that is freed and
+used again, and how a kernel rounds.
 """
 
 import contextlib
@@ -51,7 +53,7 @@ class Away(Tensor):
         return f"Away({self.here})"
 
     def tolist(self) -> Any:
-        assert Presence.capture is None, "a captured block reads values"
+        assert Presence.capture is None, "tolist: a captured block reads values"
         return self.here.tolist()
 
     def new_tensor(self, data: Any, **kwargs: Any) -> "Away":
@@ -61,25 +63,26 @@ class Away(Tensor):
 class Generator(torch.Generator):
     """A generator for either device; both draw the same numbers."""
 
-    devices: ClassVar[dict[int, torch.device]] = {}  # by address, which a dispatch mode is shown alone
+    # by address, which is what a dispatch mode is shown; kept alive, so that none is used again
+    away: ClassVar[dict[int, "Generator"]] = {}
 
     def __new__(cls, device: Any = "cpu") -> "Generator":
         self = super().__new__(cls)
-        cls.devices[self._cdata] = torch.device(device)
+        if torch.device(device) == ELSEWHERE:
+            cls.away[self._cdata] = self
         return self
 
     @property
     def device(self) -> torch.device:
-        return self.devices[self._cdata]
+        return ELSEWHERE if self._cdata in self.away else torch.device("cpu")
 
 
 def tensor(data: Any, *args: Any, device: Any = None, **kwargs: Any) -> Tensor:
     """torch.tensor, which makes tensors of `meta` where no mode sees it."""
-    made = _torch_tensor(data, *args, **kwargs)
     if device is None or torch.device(device) != ELSEWHERE:
-        return made
-    assert Presence.capture is None, "a captured block copies from the host"
-    return Away(made)
+        return _torch_tensor(data, *args, **kwargs)
+    assert Presence.capture is None, "torch.tensor: a captured block copies to or from the host"
+    return Away(_torch_tensor(data, *args, **kwargs))
 
 
 class Graph:
@@ -95,7 +98,10 @@ class Graph:
         self.generators[generator._cdata] = generator
 
     def note(self, operation: Any, args: Any, kwargs: Any) -> Any:
-        """Carry the operation out, so that the rest of the capture has tensors, and remember it."""
+        """Carry the operation out, so that the rest of the capture has tensors, and remember it.
+
+        A replay repeats it on the same memory: what it made anew is copied to where it lay, and what shares memory
+        with what it was given (views, tensors written to) is there already."""
         given = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
         if operation._schema.is_mutable:
             for value in given:
@@ -133,11 +139,13 @@ def _memory(value: Tensor) -> int:
 
 @contextlib.contextmanager
 def capturing(graph: Graph) -> Iterator[None]:
-    """Stands for torch.cuda.graph."""
+    """Stands for torch.cuda.graph, which raises an error of its own over the one that broke the capture."""
     states = [generator.get_state() for generator in graph.generators.values()]
     Presence.capture = graph
     try:
         yield
+    except AssertionError:
+        raise RuntimeError("the capture was invalidated") from None
     finally:
         Presence.capture = None
     graph.undo()
@@ -157,53 +165,71 @@ class Presence(TorchDispatchMode):
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        given = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
-        away = {id(value.here): value for value in given if isinstance(value, Away)}
-        ours = [value for value in given if value.dim() and not isinstance(value, Away)]
-        crosses = operation._schema.name in COPIES
-        assert crosses or not (away and ours), f"{operation}: tensors of both devices"
-        goes = bool(away)
-        if operation._schema.name == "aten::copy_":
-            goes = isinstance(args[0], Away)
+        computes_away = _computes_away(operation, args, kwargs)
+        _refuse_mixtures(operation, args, kwargs, computes_away)
+        if self.capture is not None:
+            _refuse_in_capture(operation, args, kwargs, computes_away, self.capture)
         if kwargs.get("device") is not None:
-            goes = torch.device(kwargs["device"]) == ELSEWHERE
             kwargs["device"] = torch.device("cpu")
-        generator = kwargs.get("generator")
-        if generator is not None:
-            device = Generator.devices.get(generator._cdata, torch.device("cpu"))
-            assert (device == ELSEWHERE) == goes, f"{operation}: a generator of {device}"
-        if operation._schema.name == "aten::_fused_adagrad_":
-            _laid_out_alike(*args[:3])
-        args, kwargs = tree_map(_here, (args, kwargs))
-        if self.capture is None:
-            result = operation(*args, **kwargs)
-        else:
-            assert not (crosses and goes != bool(away)), (
-                f"{operation}: a captured block copies to or from the host"
-            )
-            assert not _reads(operation, args), f"{operation}: a captured block reads values"
-            if torch.Tag.nondeterministic_seeded in operation.tags:
-                known = generator is not None and generator._cdata in self.capture.generators
-                assert known, f"{operation}: it draws from a generator that is not registered"
-            assert goes, f"{operation}: a captured block computes on the host"
-            result = self.capture.note(operation, args, kwargs)
+        given = {id(value.here): value for value in tree_leaves((args, kwargs)) if isinstance(value, Away)}
+        args, kwargs = tree_map(
+            lambda value: value.here if isinstance(value, Away) else value, (args, kwargs)
+        )
+        result = (self.capture.note if self.capture else _carry_out)(operation, args, kwargs)
 
         def there(value: Any) -> Any:
-            if not goes or not isinstance(value, Tensor):
+            """A tensor that was given comes back as the object that it was."""
+            if not isinstance(value, Tensor):
                 return value
-            return away.get(id(value)) if id(value) in away else Away(value)
+            return given[id(value)] if id(value) in given else Away(value)
 
-        return tree_map(there, result)
+        return tree_map(there, result) if computes_away else result
 
 
-def _here(value: Any) -> Any:
-    return value.here if isinstance(value, Away) else value
+def _carry_out(operation: Any, args: Any, kwargs: Any) -> Any:
+    return operation(*args, **kwargs)
+
+
+def _computes_away(operation: Any, args: Any, kwargs: Any) -> bool:
+    if kwargs.get("device") is not None:
+        return torch.device(kwargs["device"]) == ELSEWHERE
+    if operation._schema.name == "aten::copy_":
+        return isinstance(args[0], Away)
+    return any(isinstance(value, Away) for value in tree_leaves((args, kwargs)))
+
+
+def _refuse_mixtures(operation: Any, args: Any, kwargs: Any, computes_away: bool) -> None:
+    """A number may be the host's where it stands alone; of a list, a kernel takes the addresses."""
+    numbers = [value for value in args if isinstance(value, Tensor) and not value.dim()]
+    tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
+    ours = [v for v in tensors if not isinstance(v, Away) and not any(v is number for number in numbers)]
+    mixed = ours and any(isinstance(value, Away) for value in tensors)
+    assert operation._schema.name in COPIES or not mixed, f"{operation}: tensors of both devices"
+    if kwargs.get("generator") is not None:
+        away = kwargs["generator"]._cdata in Generator.away
+        assert away == computes_away, f"{operation}: tensors and generator of both devices"
+    if operation._schema.name == "aten::_fused_adagrad_":
+        _laid_out_alike(*args[:3])
+
+
+def _refuse_in_capture(operation: Any, args: Any, kwargs: Any, computes_away: bool, graph: Graph) -> None:
+    assert not _reads(operation, args), f"{operation}: a captured block reads values"
+    if operation._schema.name in COPIES:
+        sides = {isinstance(value, Away) for value in tree_leaves(args) if isinstance(value, Tensor)}
+        assert sides == {computes_away}, f"{operation}: a captured block copies to or from the host"
+    if torch.Tag.nondeterministic_seeded in operation.tags:
+        generator = kwargs.get("generator")
+        known = generator is not None and generator._cdata in graph.generators
+        assert known, f"{operation}: a captured block draws from a generator that is not registered"
+    assert computes_away, f"{operation}: a captured block computes on the host"
 
 
 def _reads(operation: Any, args: Any) -> bool:
     """Whether the host waits for values. To choose by whole numbers it need not, though torch tags that alike."""
-    if operation is torch.ops.aten.index.Tensor:
+    if operation._schema.name in ("aten::index", "aten::index_put_"):
         return any(chosen is not None and chosen.dtype == torch.bool for chosen in args[1])
+    if operation._schema.name == "aten::_linalg_check_errors":
+        return True
     return bool(READS.intersection(operation.tags))
 
 
@@ -229,4 +255,5 @@ def present() -> Iterator[None]:
         ):
             held.enter_context(patch.object(place, name, value))
         held.enter_context(Presence())
+        held.callback(Generator.away.clear)
         yield

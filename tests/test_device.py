@@ -1,10 +1,11 @@
 """Training and jobs on a device that is not the CPU, seen without a GPU: see elsewhere.py for what is played and what
 is not. What is computed there is bit for bit what is computed here, and a captured block needs nothing of the host.
 
-Not seen: how `record` knows a GPU's tensors by their memory, and torch's generators inside a real graph.
+Not seen: torch's own generators and memory inside a real graph.
 """
 
 import contextlib
+import inspect
 import json
 from pathlib import Path
 from types import ModuleType
@@ -13,17 +14,16 @@ import pandas as pd
 import pytest
 import torch
 
-from aevb import engine, estimators, provenance, training, trees
+from aevb import UserError, engine, estimators, jobs, optimisers, provenance, recording, training, trees
 from aevb.engine import Captured, Engine
 from aevb.estimators import mcem
-from aevb.evidence import recorded
 from aevb.experiments import CERTIFIED, CertificationJob, CheckJob, EvidenceTask, ExactJob, Job, Search
 from aevb.jobs import certify, check, compute, evidence, gradients, represent
 from aevb.optimisers import adagrad
 from aevb.ppca import PPCA
 from elsewhere import ELSEWHERE, present
-from helpers import CELL, CPU, equal, generator, rejects
-from test_engine import MODELS, STACKS, engine_of, history, wrapped
+from helpers import CELL, CPU, CUDA, equal, generator, rejects
+from test_engine import MODELS, STACKS, draws, engine_of, history, looks, reads, wrapped
 from test_jobs import SETTINGS, evidence_job, gradient_job, table_of_step_sizes
 
 every_estimator = pytest.mark.parametrize("name", provenance.estimators())
@@ -62,13 +62,13 @@ def test_of_a_bernoulli_decoder_and_every_stack(steps):
     assert equal(captured(*given), as_written(*given))
 
 
-def changed(old, new):
-    """`Captured` with a line of the engine's source changed."""
-    text = Path(engine.__file__).read_text()
-    assert old in text
-    module = ModuleType("changed")
-    exec(compile(text.replace(old, new), "changed", "exec"), vars(module))
-    return module.Captured
+def altered(module, old, new):
+    """The module with a part of its source changed."""
+    text = Path(module.__file__).read_text()
+    assert text.count(old) == 1
+    found = ModuleType("altered")
+    exec(compile(text.replace(old, new), "altered", "exec"), vars(found))
+    return found
 
 
 @pytest.mark.parametrize(
@@ -85,21 +85,19 @@ def test_an_engine_that_captures_wrongly_is_seen(old, new):
     given = estimators.load("aevb"), MODELS["bernoulli"], [0.02, 0.1]
 
     def check(kind):
-        assert equal(captured(*given, kind), as_written(*given))
+        try:
+            seen = captured(*given, kind)
+        except UserError as error:
+            raise AssertionError from error
+        assert equal(seen, as_written(*given))
 
-    check(changed("kept[name].copy_(new)", "kept[name].copy_(new)"))
-    rejects(check, changed(old, new))
-
-
-def reads(step, state, x, noise):
-    return step(state, x, noise._replace(eps=noise.eps * x.mean().item()))
-
-
-def looks(step, state, x, noise):
-    return step(state, x if x.mean() < 0.5 else 1 - x, noise)
+    rejects(check, altered(engine, old, new).Captured)
 
 
-def chooses_by_truth(step, state, x, noise):
+OF_THE_HOST = torch.ones(())
+
+
+def by_truth(step, state, x, noise):
     return step(state, torch.where(x > x[x > 0.5].mean(), 1.0, x), noise)
 
 
@@ -108,19 +106,27 @@ def makes_its_own(step, state, x, noise):
 
 
 def sends_it_there(step, state, x, noise):
-    return step(state, x, noise._replace(eps=noise.eps + torch.zeros(noise.eps.shape).to(x.device)))
+    return step(state, x, noise._replace(eps=noise.eps * OF_THE_HOST.to(x.device)))
+
+
+def fills_it_there(step, state, x, noise):
+    return step(state, x, noise._replace(eps=noise.eps + torch.empty_like(x[0, 0, 0]).copy_(OF_THE_HOST)))
 
 
 def writes_it_there(step, state, x, noise):
     return step(state, x, noise._replace(eps=noise.eps + torch.tensor([0.5], device=x.device)))
 
 
+def stacks_its_own(step, state, x, noise):
+    return step(state, x, noise._replace(eps=noise.eps * torch.stack([x[0, 0, 0], OF_THE_HOST])))
+
+
 def chooses_by_its_own(step, state, x, noise):
     return step(state, x[:, torch.arange(x.shape[1])], noise)
 
 
-def multiplies_by_its_own(step, state, x, noise):
-    return step(state, x @ torch.eye(x.shape[-1]), noise)
+def solves(step, state, x, noise):
+    return step(state, x @ torch.linalg.inv(torch.eye(x.shape[-1], device=x.device)), noise)
 
 
 def answers_from_the_host(step, state, x, noise):
@@ -128,35 +134,49 @@ def answers_from_the_host(step, state, x, noise):
     return state, info._replace(bound=torch.zeros(info.bound.shape))
 
 
-def draws(step, state, x, noise):
-    return step(state, x, noise._replace(eps=torch.randn_like(noise.eps)))
+BOTH, READS, COPIES = "tensors of both devices", "reads values", "copies to or from the host"
+WRONG = {
+    makes_its_own: BOTH,
+    stacks_its_own: BOTH,
+    chooses_by_its_own: BOTH,
+    reads: READS,
+    looks: READS,
+    by_truth: READS,
+    solves: READS,
+    sends_it_there: COPIES,
+    fills_it_there: COPIES,
+    writes_it_there: COPIES,
+    answers_from_the_host: "computes on the host",
+    draws: "draws from a generator that is not registered",
+}
 
 
-@pytest.mark.parametrize(
-    "around",
-    [
-        reads,
-        looks,
-        chooses_by_truth,
-        makes_its_own,
-        sends_it_there,
-        writes_it_there,
-        chooses_by_its_own,
-        multiplies_by_its_own,
-        answers_from_the_host,
-        draws,
-    ],
-)
-def test_a_step_that_needs_the_host_is_seen(around):
-    with pytest.raises(AssertionError, match=r"captured block|both devices|draws"):
+@pytest.mark.parametrize(("around", "refusal"), WRONG.items())
+def test_a_step_that_needs_the_host_is_seen(around, refusal):
+    with pytest.raises((AssertionError, UserError), match=refusal):  # warming up, or in the capture
         captured(wrapped(around), MODELS["bernoulli"], [0.1])
 
 
-def test_a_rate_on_the_host_is_seen():
-    def build(model, optimiser, n_train):
-        return estimators.load("aevb")(model, adagrad(torch.tensor([0.1]), warm_up=3), n_train)
+def test_a_step_that_breaks_a_capture_is_reported_to_its_author():
+    with pytest.raises(UserError, match=r"cannot be captured.*reads values.*estimators/__init__"):
+        captured(wrapped(reads), MODELS["bernoulli"], [0.1])
 
-    with pytest.raises(AssertionError, match="both devices"):
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("torch.zeros((), device=step_size.device)", "torch.zeros(())"),
+        ("rate = step_size[models][:1] *", "rate = torch.full((1,), 0.1) *"),
+    ],
+)
+def test_an_optimiser_that_leaves_something_on_the_host_is_seen(old, new):
+    def build(model, optimiser, n_train):
+        rates = torch.tensor([0.1], device=ELSEWHERE)
+        return estimators.load("aevb")(
+            model, altered(optimisers, old, new).adagrad(rates, warm_up=3), n_train
+        )
+
+    with pytest.raises(AssertionError, match=BOTH):
         captured(build, MODELS["bernoulli"], [0.1])
 
 
@@ -167,17 +187,14 @@ def test_a_draw_from_the_hosts_generator_is_seen():
         found = inner(model, optimiser, n_train)
         return found._replace(draw=lambda given, rows: found.draw(generator(0), rows))
 
-    with pytest.raises(AssertionError, match="both devices"):
+    with pytest.raises(AssertionError, match=BOTH):
         captured(build, MODELS["bernoulli"], [0.1])
 
 
-def test_monte_carlo_em_with_its_rows_on_the_host_is_seen(tmp_path):
-    text = Path(mcem.__file__).read_text()
-    wrong = text.replace("torch.arange(n_train, device=x.device)", "torch.arange(n_train)")
-    assert wrong != text
-    (tmp_path / "mcem.py").write_text(wrong)
-    with pytest.raises(AssertionError, match="both devices"):
-        captured(estimators.load("mcem", str(tmp_path / "mcem.py")), MODELS["bernoulli"], [0.1])
+def test_monte_carlo_em_with_its_rows_on_the_host_is_seen():
+    wrong = altered(mcem, "torch.arange(n_train, device=x.device)", "torch.arange(n_train)")
+    with pytest.raises(AssertionError, match=BOTH):
+        captured(wrong.build, MODELS["bernoulli"], [0.1])
 
 
 def test_gradients_laid_out_as_no_gpu_takes_them_are_seen():
@@ -220,6 +237,7 @@ CHECK = CheckJob(
 SEARCH = Search(cell=CELL, candidates=(0.01, 0.05), seed=1000, samples=10_000)
 # where, and in what time
 OF_THE_MACHINE = ("device", "seconds", "samples_per_second", "seconds_per_point", "seconds_per_draw", "store")
+WITHOUT = {"check"}  # it trains and estimates as `measure` does, and needs a blessed reference
 
 
 def all_jobs(points, folder, **where):
@@ -230,35 +248,39 @@ def all_jobs(points, folder, **where):
         table_of_step_sizes(folder),
         [points.with_name("digits_labels.npz")],
     )
-    compute.step_size(SEARCH, points, stored, folder / "search.csv", **where)
-    compute.train(JOB, points, sizes, stored, folder, **where)
     runs = [folder / f"seed{seed}" for seed in JOB.seeds]
     cells, weights = [run / "cell.json" for run in runs], [run / "weights.safetensors" for run in runs]
     tasks = evidence_job({CERTIFIED: (10_000,)}, points=3)  # certify has the others
-    evidence.evidence(tasks, points, cells, folder / "evidence.csv", **where)
     noise = gradient_job(moments=(0, 10_000), draws=4)
-    gradients.gradients(noise, points, cells[0], folder / "gradients.csv", **where)
-    certify.certify_exact(EXACT, folder / "exact.csv", **where)
-    certify.certify_cell(CERTIFY, points, cells[0], folder / "certified.csv", **where)
-    represent.represent(JOB, points, labels, weights, folder / "representation.csv", **where)
-    represent.yardstick("digits", 200, points, labels, folder / "yardstick.csv", **where)
-    check.measure(CHECK, points, sizes, stored, folder / "measured.json", **where)
+    called = {
+        compute.step_size: (SEARCH, points, stored, folder / "search.csv"),
+        compute.train: (JOB, points, sizes, stored, folder),
+        evidence.evidence: (tasks, points, cells, folder / "evidence.csv"),
+        gradients.gradients: (noise, points, cells[0], folder / "gradients.csv"),
+        certify.certify_exact: (EXACT, folder / "exact.csv"),
+        certify.certify_cell: (CERTIFY, points, cells[0], folder / "certified.csv"),
+        represent.represent: (JOB, points, labels, weights, folder / "representation.csv"),
+        represent.yardstick: ("digits", 200, points, labels, folder / "yardstick.csv"),
+        check.measure: (CHECK, points, sizes, stored, folder / "measured.json"),
+    }
+    told = {name for name in jobs.NAMES if "device" in inspect.signature(jobs.load(name)).parameters}
+    assert told - WITHOUT == {job.__name__.replace("_", "-") for job in called}
+    for job, given in called.items():
+        job(*given, **where)
     tables = {str(path.relative_to(folder)): pd.read_csv(path) for path in folder.glob("**/*.csv")}
     tables |= {path.parent.name: pd.DataFrame([json.loads(path.read_text())]) for path in cells}
-    tables["measured"] = pd.DataFrame(json.loads((folder / "measured.json").read_text()))
-    return {name: table.drop(columns=[*OF_THE_MACHINE], errors="ignore") for name, table in tables.items()}
+    return tables | {"measured": pd.DataFrame(json.loads((folder / "measured.json").read_text()))}
 
 
 @contextlib.contextmanager
 def jobs_go(monkeypatch):
     """In here every job chooses the device elsewhere."""
+    place = recording._place
     with monkeypatch.context() as patch, present():
         for job in (check, certify, compute, evidence, gradients, represent):
             patch.setattr(job, "choose_device", lambda name, threads: ELSEWHERE)
         patch.setattr(training.engine, "build", Captured)
-        patch.setattr(
-            recorded, "record", lambda function, inputs: function
-        )  # it looks at memory, which is here
+        patch.setattr(recording, "_place", lambda tensor: place(getattr(tensor, "here", tensor)))
         yield
 
 
@@ -266,13 +288,41 @@ def test_jobs_compute_elsewhere_what_they_compute_here(points, tmp_path, monkeyp
     here = all_jobs(points, tmp_path / "here", device="cpu", threads=1)
     with jobs_go(monkeypatch):
         there = all_jobs(points, tmp_path / "there", device="cuda", threads=1)
+    for name in ("seed0", "measured"):
+        assert (here[name]["device"].item(), there[name]["device"].item()) == ("cpu", "meta")
     assert here.keys() == there.keys()
-    for name, table in here.items():
-        pd.testing.assert_frame_equal(there[name], table, check_exact=True, obj=name)
+    for name in here:
+        found, expected = (
+            one[name].drop(columns=[*OF_THE_MACHINE], errors="ignore") for one in (there, here)
+        )
+        pd.testing.assert_frame_equal(found, expected, check_exact=True, obj=name)
+
+
+def test_a_run_says_on_which_devices_it_was_trained_wherever_it_is_asked_for(points, tmp_path, monkeypatch):
+    sizes = table_of_step_sizes(tmp_path)
+
+    def device(job, folder):
+        compute.train(job, points, sizes, tmp_path / "cells", tmp_path / folder, device="auto", threads=1)
+        return json.loads((tmp_path / folder / "seed0/cell.json").read_text())["device"]
+
+    assert device(JOB, "here") == "cpu"
+    with jobs_go(monkeypatch):
+        assert device(JOB, "found") == "cpu"
+        further = JOB.model_copy(update={"samples": 20_000})
+        assert device(further, "further") == "cpu+meta"
 
 
 def test_a_job_that_keeps_to_the_host_is_seen(tmp_path, monkeypatch):
     best = PPCA.best_encoder
     monkeypatch.setattr(PPCA, "best_encoder", lambda model, theta: brought_home(best(model, theta)))
-    with jobs_go(monkeypatch), pytest.raises(AssertionError, match="both devices"):
+    with jobs_go(monkeypatch), pytest.raises(AssertionError, match=BOTH):
         certify.certify_exact(EXACT, tmp_path / "exact.csv", device="cuda", threads=1)
+
+
+@pytest.mark.parametrize("device", [CUDA])
+def test_jobs_compute_on_a_gpu_all_that_they_compute_here(device, points, tmp_path):
+    here, there = (all_jobs(points, tmp_path / name, device=name, threads=1) for name in ("cpu", device.type))
+    assert here.keys() == there.keys()
+    for name, expected in here.items():
+        pd.testing.assert_frame_equal(there[name].isna(), expected.isna(), obj=name)
+    assert there["seed0"]["device"].item() == "cuda"

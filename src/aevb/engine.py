@@ -45,6 +45,13 @@ class _Inputs(NamedTuple):
     noise: Any
 
 
+def _not_fixed(done: str, error: BaseException) -> UserError:
+    return UserError(
+        f"The estimator's step cannot be {done}: {error}. It must be a fixed sequence of tensor "
+        "operations that neither draws nor looks at a tensor's value (see estimators/__init__.py)."
+    )
+
+
 class Engine:
     """Advances the state of M models by blocks of steps, each step run as it is written.
 
@@ -102,10 +109,7 @@ class Recorded(Engine):
         try:
             self._program = record(step, list(named.values()))
         except (ValueError, RuntimeError) as error:
-            raise UserError(
-                f"The estimator's step cannot be recorded: {error}. It must be a fixed sequence of tensor "
-                "operations that neither draws nor looks at a tensor's value (see estimators/__init__.py)."
-            ) from error
+            raise _not_fixed("recorded", error) from error
 
     def _steps(self) -> Info:
         named = trees.leaves(self.state)
@@ -135,10 +139,14 @@ class Captured(Engine):
         for generator in self._noise + self._points:
             self._graph.register_generator_state(generator)
         kept = trees.leaves(state)
-        with torch.cuda.graph(self._graph):
-            self._info = super()._steps()
-            for name, new in trees.leaves(self.state).items():
-                kept[name].copy_(new)
+        try:
+            with torch.cuda.graph(self._graph):
+                self._info = super()._steps()
+                for name, new in trees.leaves(self.state).items():
+                    kept[name].copy_(new)
+        except RuntimeError as error:  # the capture's own, raised as it is left, hides the one that broke it
+            cause = error.__context__ or error
+            raise _not_fixed("captured", cause) from cause
         self.state = state
 
     def _warm_up(self) -> None:

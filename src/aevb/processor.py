@@ -11,6 +11,8 @@ def prepare(threads: int) -> None:
     # gradients at an image's margin are such; torch's threads inherit the setting when they start.
     torch.set_flush_denormal(True)
     torch.set_num_threads(threads)
+    # a GPU rounds the factors of a product to half their digits where a container's environment says it may
+    torch.set_float32_matmul_precision("highest")
     _keep_freed_memory()
 
 

@@ -23,8 +23,13 @@ class Trace:
     diverged_step: int | None = None  # and the very step,
     diverged_tensor: str | None = None  # with what was the first not to be finite there
     rows: list[dict[str, Any]] = field(default_factory=list)
+    devices: list[str] = field(default_factory=list)  # the kinds that it was trained on, in their order
     # the members that trained side by side, this one too
     stack: list[list[float]] = field(default_factory=list)
+
+    def trains_on(self, device: str) -> None:
+        if device not in self.devices:
+            self.devices.append(device)
 
     def add_block(
         self, steps: int, samples: int, seconds: float, runs: int, bound: float, surrogate: float

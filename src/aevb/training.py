@@ -172,6 +172,8 @@ class _Stack:
     @cached_property
     def engine(self) -> Engine:
         """Made when there is a block to train: runs that have arrived wait for none."""
+        for run in self.runs:
+            run.trace.trains_on(self.trainer.device.type)
         seeds = [run.member.seed for run in self.runs]
         built = engine.build(self.batches, self.state, seeds, self.block_steps)
         self.meter()  # from here it is training that uses energy

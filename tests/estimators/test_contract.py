@@ -119,6 +119,11 @@ def shaken(step, state, x, noise):
     return step(state, x, noise._replace(eps=torch.randn_like(noise.eps)))
 
 
+def with_all_points(around):
+    build = wrapped(around)
+    return lambda model, optimiser, n_train: build(model, optimiser, n_train)._replace(full_batch=True)
+
+
 def counting():
     seen = []
 
@@ -235,7 +240,13 @@ WRONG = {
         ),
         "phi.w_out stayed as it was": wrapped(frozen),
     },
-    "can be recorded": {"without .item()": wrapped(looks), "fixed sequence": wrapped(shaken)},
+    "can be recorded": {
+        "without .item()": wrapped(looks),
+        "fixed sequence": wrapped(shaken),
+        "it reads a tensor's value": with_all_points(
+            looks
+        ),  # a method that no CPU replays, and a GPU captures
+    },
 }
 
 

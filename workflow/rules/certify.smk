@@ -25,7 +25,7 @@ rule certify_exact:
     threads: 1
     resources:
         gpu=GPU,
-        mem_mb=2000,
+        mem_mb=MEMORY_MB,
         runtime=120,
     params:
         job=lambda wildcards: canonical(EXACT[int(wildcards.n_latent)]),
@@ -47,7 +47,7 @@ rule certify_cell:
     threads: 1
     resources:
         gpu=GPU,
-        mem_mb=2000,
+        mem_mb=MEMORY_MB,
         runtime=240,
     params:
         job=lambda wildcards: canonical(

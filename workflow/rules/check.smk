@@ -32,7 +32,7 @@ rule check_cell:
     threads: 1
     resources:
         gpu=GPU,
-        mem_mb=2000,
+        mem_mb=MEMORY_MB,
         runtime=1440,
     params:
         job=lambda wildcards: canonical(gated()[0][path_of(wildcards)]),
@@ -59,7 +59,7 @@ rule measure:
     threads: 1
     resources:
         gpu=GPU,
-        mem_mb=2000,
+        mem_mb=MEMORY_MB,
         runtime=1440,
     params:
         job=lambda wildcards: canonical(EXPERIMENTS.check_job(cell_of(wildcards))),

@@ -19,6 +19,7 @@ STORE = "results/.cells"
 BLESSED = ROOT / "results/reference"
 REASON = EXPERIMENTS.reason.strip()
 GPU = int(EXPERIMENTS.uses_gpu())
+MEMORY_MB = 8000 if GPU else 2000  # of the host: CUDA's libraries alone take gigabytes
 LONGEST = 60_000  # characters of a list; a command has up to two, and the kernel takes 128 KiB
 
 

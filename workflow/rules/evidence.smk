@@ -18,7 +18,7 @@ rule evidence:
     threads: 1
     resources:
         gpu=GPU,
-        mem_mb=2000,
+        mem_mb=MEMORY_MB,
         runtime=240,
     params:
         job=lambda wildcards: canonical(EXPERIMENTS.evidence_job(cell_of(wildcards))),

@@ -33,7 +33,7 @@ rule gradients_of_cell:
     threads: 1
     resources:
         gpu=GPU,
-        mem_mb=2000,
+        mem_mb=MEMORY_MB,
         runtime=240,
     params:
         job=lambda wildcards: canonical(

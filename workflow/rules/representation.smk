@@ -46,7 +46,7 @@ rule represent:
     threads: 1
     resources:
         gpu=GPU,
-        mem_mb=2000,
+        mem_mb=MEMORY_MB,
         runtime=60,
     params:
         job=lambda wildcards: canonical(
@@ -70,7 +70,7 @@ rule yardstick:
     threads: 1
     resources:
         gpu=GPU,
-        mem_mb=2000,
+        mem_mb=MEMORY_MB,
         runtime=60,
     params:
         device=EXPERIMENTS.device,

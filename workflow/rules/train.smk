@@ -41,7 +41,7 @@ rule step_size:
     threads: 1
     resources:
         gpu=GPU,
-        mem_mb=2000,
+        mem_mb=MEMORY_MB,
         runtime=60,
     params:
         search=lambda wildcards: canonical(SEARCHES[path_of(wildcards)]),
@@ -71,7 +71,7 @@ rule train:
     threads: 1
     resources:
         gpu=GPU,
-        mem_mb=2000,
+        mem_mb=MEMORY_MB,
         runtime=1440,
     params:
         job=lambda wildcards: canonical(EXPERIMENTS.job(cell_of(wildcards))),

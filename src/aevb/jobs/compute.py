@@ -104,7 +104,7 @@ def _provenance(trainer: Trainer, run: Run, meta: dict[str, Any]) -> dict[str, A
         "diverged_at": trace.diverged_at if lost else None,
         "diverged_step": trace.diverged_step if lost else None,
         "diverged_tensor": trace.diverged_tensor if lost else None,
-        "device": str(trainer.device),
+        "device": "+".join(trace.devices),
         "threads": torch.get_num_threads(),
         "cell": cell.model_dump(mode="json"),
         "data": trainer.data.digest,
