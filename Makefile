@@ -45,7 +45,7 @@ benchmark: $(VENV)/.benchmarked
 	snakemake --cores all benchmark
 
 test: $(VENV)/.tested
-	pytest
+	pytest --numprocesses logical --dist loadgroup
 
 # a Slurm of one node on this machine: root, Debian's packages, minutes. The plugin goes into a folder of its own,
 # because it delays every snakemake command by ten seconds where no Slurm answers

@@ -40,11 +40,16 @@ def pytest_ignore_collect(collection_path, config):
     return None
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--estimator"):
         about_it = [item for item in items if "build" in item.fixturenames]
         config.hook.pytest_deselected(items=[item for item in items if item not in about_it])
         items[:] = about_it
+    for item in items:
+        # of several workers one has all that runs and edits the shared copy of the source, and each file goes to one
+        shared = "source" in item.fixturenames
+        item.add_marker(pytest.mark.xdist_group("source" if shared else item.path.name))
 
 
 def pytest_generate_tests(metafunc):
