@@ -8,6 +8,7 @@ import pytest
 
 import alternatives
 import changes
+import figure2_long
 import figure3_long
 import figure3_points
 import figure3_prior
@@ -199,3 +200,37 @@ def test_differences_are_of_the_curves_that_have_several_seeds():
     [row] = seed_noise.panels(ours, paper, 1_000_000).to_dict("records")
     assert (row["n_latent"], row["n"], row["variance"]) == (3, 3, 4.0)
     assert row["difference"] == pytest.approx(-148 + 150)  # the paper's is halfway in log samples
+
+
+def test_a_reading_of_the_long_runs_stands_beside_the_paper_and_ours_at_the_same_points():
+    panel = {"dataset": "mnist", "method": "aevb", "n_latent": 3}
+    splits = {"train": 0.0, "test": -5.0}
+    ours = pd.DataFrame(
+        [
+            panel | {"split": split, "seed": seed, "samples": 10_000_000, "nats": off - 140 - seed}
+            for split, off in splits.items()
+            for seed in (0, 1, 2)
+        ]
+    )
+    paper = pd.DataFrame(
+        [
+            panel | {"figure": figure, "split": split, "samples": at, "nats": off + nats - 10 * (figure == 3)}
+            for split, off in splits.items()
+            for figure in (2, 3)
+            for at, nats in ((1_000_000, -150.0), (100_000_000, -130.0))
+        ]
+    )
+    rows = [
+        [3, "otherwise", split, at, -139.0] for split in splits for at in (10_000_000, 11_000_000, 20_000_000)
+    ]
+    table = pd.DataFrame(rows, columns=figure2_long.COLUMNS)
+    papers, mine, others = list(figure2_long.lines(table, ours, paper))[2:]
+    assert papers.startswith("| 3 | the paper | -150.0 / -155.0 | -140.0 / -145.0 | -137.0 / -142.0 | ")
+    # of ours the seed that the readings share
+    assert mine == "| 3 | as we read it, less the paper | – | -1.0 / -1.0 | – | – | – |"
+    assert others == "| 3 | otherwise, less the paper | – | +1.0 / +6.0 | -2.0 / +3.0 | – | – |"
+
+
+def test_the_readings_of_the_long_runs_can_still_be_put_into_the_source(tmp_path):
+    for name in {run.reading for run in figure2_long.RUNS}:
+        changes.changed_copy(figure2_long.READINGS[name].change, tmp_path)

@@ -9,6 +9,7 @@ import pandas as pd
 import alternatives
 import chains
 import figure2
+import figure2_long
 import figure3_long
 import figure3_points
 import figure3_prior
@@ -38,6 +39,7 @@ def test_the_page_says_what_the_tables_say():
     shows(text, "long", figure3_long.page, "figure3_long.csv")
     assert markdown.insert_between_markers(text, "seeds", seed_noise.page()) == text
     shows(text, "points", figure3_points.page, "figure3_points.csv")
+    shows(text, "beyond", figure2_long.page, "figure2_long.csv")
     shows(text, "pace", frey_pace.page, "frey_pace.csv")
     shows(text, "start", frey_start.page, "frey_start.csv")
     quoted = re.findall(CHANGE, text.replace(shown, "").replace(steps, "").replace(prior, ""))
@@ -149,3 +151,35 @@ def test_the_page_says_how_far_mnist_is_from_the_paper_and_how_far_wake_sleeps_s
     ]
     one, two, worst = (f"{nats:.1f}" for nats in last[last["n_latent"] == 5].sort_values("seed")["nats"])
     assert f"two are at {one} and {two}, the paper at -127.2, and one at {worst}" in text
+
+
+def test_the_pages_say_where_aevb_on_mnist_goes_beyond_ten_million():
+    text = " ".join((ROOT / "docs/deviations.md").read_text(encoding="utf-8").split())
+    comparison = pd.read_csv(ROOT / "results/reference/paper_comparison.csv").query("samples == 50_000_000")
+    rows = comparison[comparison[["figure", "dataset", "method"]].eq([2, "mnist", "aevb"]).all(axis=1)]
+    at = rows.set_index(["n_latent", "split"])
+    assert (at["n_seeds"] == 1).all()
+    less = at["difference"]
+    assert (
+        f"N_z = 20 leads by less, {less[20, 'train']:.1f} on train and {less[20, 'test']:.1f} on test" in text
+    )
+    assert (
+        f"N_z = 3 is {-less[3, 'train']:.1f} behind on train and stays {-less[3, 'test']:.1f} behind" in text
+    )
+    gaps = (f"{at[who][3, 'train'] - at[who][3, 'test']:.1f}" for who in ("paper", "ours"))
+    assert "gap between the two is {} nats and ours {}".format(*gaps) in text
+    said = f"at 5 x 10^7 {-less[3, 'test']:.1f} behind and {less[20, 'test']:.1f} ahead"
+    assert said in " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+
+
+def test_the_page_says_what_a_prior_in_full_does_to_aevb_on_mnist():
+    text = " ".join((ROOT / "docs/deviations.md").read_text(encoding="utf-8").split())
+    shown = list(
+        figure2_long.lines(
+            pd.read_csv(ROOT / "results/reference/figure2_long.csv"), *figure2.ours_and_papers()
+        )
+    )
+    [line] = (line for line in shown if line.startswith("| 20 | prior in full"))
+    train, test = line.split("|")[3 + figure2_long.SHOWN.index(32_000_000)].split("/")
+    said = f"{-float(train):.1f} nats on train and {-float(test):.1f} on test after 3.2 x 10^7 samples"
+    assert said in text
