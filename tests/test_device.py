@@ -1,34 +1,24 @@
-"""Training and jobs on a device that is not the CPU, seen without a GPU: see elsewhere.py for what is played and what
-is not. What is computed there is bit for bit what is computed here, and a captured block needs nothing of the host.
+"""Captured blocks of training steps, seen without a GPU: see elsewhere.py for what is played and what is not. They
+train bit for bit what the step trains here, and need nothing of the host.
 
 Not seen: torch's own generators and memory inside a real graph.
 """
 
-import contextlib
-import inspect
-import json
 from pathlib import Path
 from types import ModuleType
 
-import pandas as pd
 import pytest
 import torch
 
-from aevb import UserError, engine, estimators, jobs, optimisers, provenance, recording, training, trees
+from aevb import UserError, engine, estimators, optimisers, provenance, trees
 from aevb.engine import Captured, Engine
 from aevb.estimators import mcem
-from aevb.experiments import CERTIFIED, CertificationJob, CheckJob, EvidenceTask, ExactJob, Job, Search
-from aevb.jobs import certify, check, compute, evidence, gradients, represent
 from aevb.optimisers import adagrad
-from aevb.ppca import PPCA
 from elsewhere import ELSEWHERE, present
-from helpers import CELL, CPU, CUDA, equal, generator, rejects
+from helpers import CPU, equal, generator, rejects
 from test_engine import MODELS, STACKS, draws, engine_of, history, looks, reads, wrapped
-from test_jobs import SETTINGS, evidence_job, gradient_job, table_of_step_sizes
 
 every_estimator = pytest.mark.parametrize("name", provenance.estimators())
-
-
 BLOCKS = range(3)
 
 
@@ -45,9 +35,6 @@ def captured(build, model, steps, kind=Captured):
 
 def as_written(build, model, steps):
     return history(engine_of(Engine, build, model, steps), BLOCKS)
-
-
-# ----------------------------------------------------------------------------------------------- captured blocks
 
 
 @every_estimator
@@ -208,121 +195,3 @@ def test_gradients_laid_out_as_no_gpu_takes_them_are_seen():
         state.sums.theta["w_h"] = state.sums.theta["w_h"].mT.contiguous().mT
         with pytest.raises(AssertionError, match="not contiguous"):
             ours.ascend(state, params, trees.copy(params), 0.0)
-
-
-# ---------------------------------------------------------------------------------------------------------- jobs
-
-
-@pytest.fixture(scope="module")
-def points(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "digits.npz"
-    compute.prepare_data("digits", path.parent, path)
-    represent.prepare_labels("digits", path, path.parent, path.with_name("digits_labels.npz"))
-    return path
-
-
-JOB = Job(cell=CELL, seeds=(0, 1), samples=10_000, snapshots=(10_000,))
-CERTIFY = CertificationJob(cell=CELL, seed=0, samples=10_000, points=5, settings=SETTINGS)
-EXACT = ExactJob(n_latent=2, n_features=6, points=5, settings=SETTINGS)
-CHECK = CheckJob(
-    cell=CELL,
-    samples=10_000,
-    snapshots=(),
-    evidence=EvidenceTask(name="elbo", settings=SETTINGS["elbo"], samples=(10_000,)),
-    points=3,
-    scale="smoke",
-    reference_seeds=2,
-    n_tests=1,
-)
-SEARCH = Search(cell=CELL, candidates=(0.01, 0.05), seed=1000, samples=10_000)
-# where, and in what time
-OF_THE_MACHINE = ("device", "seconds", "samples_per_second", "seconds_per_point", "seconds_per_draw", "store")
-WITHOUT = {"check"}  # it trains and estimates as `measure` does, and needs a blessed reference
-
-
-def all_jobs(points, folder, **where):
-    """Every job that is told a device; what each wrote, by its name."""
-    folder.mkdir()
-    stored, sizes, labels = (
-        folder / "cells",
-        table_of_step_sizes(folder),
-        [points.with_name("digits_labels.npz")],
-    )
-    runs = [folder / f"seed{seed}" for seed in JOB.seeds]
-    cells, weights = [run / "cell.json" for run in runs], [run / "weights.safetensors" for run in runs]
-    tasks = evidence_job({CERTIFIED: (10_000,)}, points=3)  # certify has the others
-    noise = gradient_job(moments=(0, 10_000), draws=4)
-    called = {
-        compute.step_size: (SEARCH, points, stored, folder / "search.csv"),
-        compute.train: (JOB, points, sizes, stored, folder),
-        evidence.evidence: (tasks, points, cells, folder / "evidence.csv"),
-        gradients.gradients: (noise, points, cells[0], folder / "gradients.csv"),
-        certify.certify_exact: (EXACT, folder / "exact.csv"),
-        certify.certify_cell: (CERTIFY, points, cells[0], folder / "certified.csv"),
-        represent.represent: (JOB, points, labels, weights, folder / "representation.csv"),
-        represent.yardstick: ("digits", 200, points, labels, folder / "yardstick.csv"),
-        check.measure: (CHECK, points, sizes, stored, folder / "measured.json"),
-    }
-    told = {name for name in jobs.NAMES if "device" in inspect.signature(jobs.load(name)).parameters}
-    assert told - WITHOUT == {job.__name__.replace("_", "-") for job in called}
-    for job, given in called.items():
-        job(*given, **where)
-    tables = {str(path.relative_to(folder)): pd.read_csv(path) for path in folder.glob("**/*.csv")}
-    tables |= {path.parent.name: pd.DataFrame([json.loads(path.read_text())]) for path in cells}
-    return tables | {"measured": pd.DataFrame(json.loads((folder / "measured.json").read_text()))}
-
-
-@contextlib.contextmanager
-def jobs_go(monkeypatch):
-    """In here every job chooses the device elsewhere."""
-    place = recording._place
-    with monkeypatch.context() as patch, present():
-        for job in (check, certify, compute, evidence, gradients, represent):
-            patch.setattr(job, "choose_device", lambda name, threads: ELSEWHERE)
-        patch.setattr(training.engine, "build", Captured)
-        patch.setattr(recording, "_place", lambda tensor: place(getattr(tensor, "here", tensor)))
-        yield
-
-
-def test_jobs_compute_elsewhere_what_they_compute_here(points, tmp_path, monkeypatch):
-    here = all_jobs(points, tmp_path / "here", device="cpu", threads=1)
-    with jobs_go(monkeypatch):
-        there = all_jobs(points, tmp_path / "there", device="cuda", threads=1)
-    for name in ("seed0", "measured"):
-        assert (here[name]["device"].item(), there[name]["device"].item()) == ("cpu", "meta")
-    assert here.keys() == there.keys()
-    for name in here:
-        found, expected = (
-            one[name].drop(columns=[*OF_THE_MACHINE], errors="ignore") for one in (there, here)
-        )
-        pd.testing.assert_frame_equal(found, expected, check_exact=True, obj=name)
-
-
-def test_a_run_says_on_which_devices_it_was_trained_wherever_it_is_asked_for(points, tmp_path, monkeypatch):
-    sizes = table_of_step_sizes(tmp_path)
-
-    def device(job, folder):
-        compute.train(job, points, sizes, tmp_path / "cells", tmp_path / folder, device="auto", threads=1)
-        return json.loads((tmp_path / folder / "seed0/cell.json").read_text())["device"]
-
-    assert device(JOB, "here") == "cpu"
-    with jobs_go(monkeypatch):
-        assert device(JOB, "found") == "cpu"
-        further = JOB.model_copy(update={"samples": 20_000})
-        assert device(further, "further") == "cpu+meta"
-
-
-def test_a_job_that_keeps_to_the_host_is_seen(tmp_path, monkeypatch):
-    best = PPCA.best_encoder
-    monkeypatch.setattr(PPCA, "best_encoder", lambda model, theta: brought_home(best(model, theta)))
-    with jobs_go(monkeypatch), pytest.raises(AssertionError, match=BOTH):
-        certify.certify_exact(EXACT, tmp_path / "exact.csv", device="cuda", threads=1)
-
-
-@pytest.mark.parametrize("device", [CUDA])
-def test_jobs_compute_on_a_gpu_all_that_they_compute_here(device, points, tmp_path):
-    here, there = (all_jobs(points, tmp_path / name, device=name, threads=1) for name in ("cpu", device.type))
-    assert here.keys() == there.keys()
-    for name, expected in here.items():
-        pd.testing.assert_frame_equal(there[name].isna(), expected.isna(), obj=name)
-    assert there["seed0"]["device"].item() == "cuda"
