@@ -75,12 +75,7 @@ def train(run: Run, points: Path, folder: Path) -> list[list[float | str]]:
     cell = config.read(ROOT / "config.yaml").cell("mnist", "aevb", 500, run.n_latent, 50_000)
     trainer = Trainer(cell, data.load(points), torch.device("cpu"), folder)
     [trained] = trainer.train([Member(SEED, READINGS[run.reading].step_size)], run.samples)
-    names = {"train_running": "train", "test": "test"}
-    return [
-        [run.n_latent, run.reading, names[row["split"]], row["samples"], row["bound"]]
-        for row in trained.trace.rows
-        if row["split"] in names
-    ]
+    return [[run.n_latent, run.reading, *row] for row in figure2.drawn(trained.trace.rows)]
 
 
 def main(points: Path, folder: Path) -> None:

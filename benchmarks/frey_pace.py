@@ -117,12 +117,7 @@ def trained(
     cell = cell.model_copy(update={"batch_size": reading.batch_size, "warm_up": reading.warm_up})
     trainer = Trainer(cell, data.load(points), torch.device("cpu"), folder)
     [run] = trainer.train([Member(0, reading.step_size)], samples)
-    names = {"train_running": "train", "test": "test"}
-    return [
-        [n_latent, names[row["split"]], row["samples"], row["bound"]]
-        for row in run.trace.rows
-        if row["split"] in names
-    ]
+    return [[n_latent, *row] for row in figure2.drawn(run.trace.rows)]
 
 
 def said_of_each(

@@ -44,7 +44,7 @@ def test_a_captured_block_trains_what_the_step_trains_bit_for_bit(name):
 
 
 @pytest.mark.parametrize("steps", STACKS.values(), ids=STACKS.keys())
-def test_of_a_bernoulli_decoder_and_every_stack(steps):
+def test_so_does_a_block_of_every_stack_with_a_bernoulli_decoder(steps):
     given = estimators.load("aevb"), MODELS["bernoulli"], steps
     assert equal(captured(*given), as_written(*given))
 
@@ -58,6 +58,19 @@ def altered(module, old, new):
     return found
 
 
+def check_capture(kind):
+    given = estimators.load("aevb"), MODELS["bernoulli"], [0.02, 0.1]
+    try:
+        seen = captured(*given, kind)
+    except UserError as error:
+        raise AssertionError from error
+    assert equal(seen, as_written(*given))
+
+
+def test_the_engine_made_from_its_source_captures_rightly():
+    check_capture(altered(engine, "kept[name].copy_(new)", "kept[name].copy_(new)").Captured)
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -69,16 +82,7 @@ def altered(module, old, new):
     ],
 )
 def test_an_engine_that_captures_wrongly_is_seen(old, new):
-    given = estimators.load("aevb"), MODELS["bernoulli"], [0.02, 0.1]
-
-    def check(kind):
-        try:
-            seen = captured(*given, kind)
-        except UserError as error:
-            raise AssertionError from error
-        assert equal(seen, as_written(*given))
-
-    rejects(check, altered(engine, old, new).Captured)
+    rejects(check_capture, altered(engine, old, new).Captured)
 
 
 OF_THE_HOST = torch.ones(())
@@ -186,11 +190,9 @@ def test_monte_carlo_em_with_its_rows_on_the_host_is_seen():
 
 def test_gradients_laid_out_as_no_gpu_takes_them_are_seen():
     """Torch's kernel for Adagrad refuses on a GPU what it takes on a CPU."""
-    step_size = torch.tensor([0.1])
     with present():
-        ours = adagrad(step_size.to(ELSEWHERE))
-        params = MODELS["bernoulli"].init(torch.Generator(ELSEWHERE))
-        params = trees.stack([params])
+        ours = adagrad(torch.tensor([0.1], device=ELSEWHERE))
+        params = trees.stack([MODELS["bernoulli"].init(torch.Generator(ELSEWHERE))])
         state = ours.init(params)
         state.sums.theta["w_h"] = state.sums.theta["w_h"].mT.contiguous().mT
         with pytest.raises(AssertionError, match="not contiguous"):

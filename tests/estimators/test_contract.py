@@ -243,9 +243,8 @@ WRONG = {
     "can be recorded": {
         "without .item()": wrapped(looks),
         "fixed sequence": wrapped(shaken),
-        "it reads a tensor's value": with_all_points(
-            looks
-        ),  # a method that no CPU replays, and a GPU captures
+        # a method that no CPU replays, and a GPU captures
+        "it reads a tensor's value": with_all_points(looks),
     },
 }
 
