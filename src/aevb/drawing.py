@@ -39,7 +39,7 @@ def draw_curve(axes: Axes, curve: pd.DataFrame, line_style: str, colour: str) ->
     marker = "." if len(curve) < FEW_POINTS else ""  # a curve of one point is no line
     axes.plot(samples, nats, line_style, color=colour, marker=marker)
     if curve["n_seeds"].max() > 1:
-        axes.fill_between(samples, low, high, color=colour, alpha=0.2, linewidth=0)
+        axes.fill_between(samples, low, high, color=colour, alpha=0.1, linewidth=0)
     elif np.isfinite(low).any():
         axes.errorbar(samples, nats, yerr=high - nats, fmt="none", ecolor=colour, elinewidth=0.5, alpha=0.6)
 

@@ -1,4 +1,4 @@
-"""Figures 2 and 3 of the paper, ours in front and the paper's own curves thin and pale behind.
+"""Figures 2 and 3 of the paper, ours in front and the paper's own curves thin behind.
 
 Each function takes frames and returns a matplotlib Figure; `drawing.save` writes it. Values are nats per data
 point, higher is better. A curve stops where one of its seeds diverged, and the panel says how many did.
@@ -29,8 +29,9 @@ from aevb.curves import (
 from aevb.drawing import STYLE, draw_curve, method_colours
 
 LINE_STYLES: dict[str, Any] = {"test": "--", "train": "-"}
-PAPER_LINE: dict[str, Any] = {"linewidth": 0.6, "alpha": 0.45}
+PAPER_LINE: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.75}
 REACH = 1.5  # paper heights that a panel may grow downwards
+HEADROOM = 0.02  # of them above the best of ours, where a panel grows upwards
 
 
 class Window(NamedTuple):
@@ -56,7 +57,7 @@ def figure2(bounds: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     `bounds` and `paper` have the columns of bounds.csv and paper.csv; `curves.figure2_curves` says which rows
     count. Bands are 95 % t-intervals over seeds. A row of panels shows the paper's window, grown where ours would
     be out of sight: to the left, to a tenth of our longest run; down, until the right half of every curve of ours
-    is in sight (one that lies further down than REACH is named in the panel instead); up, to our best value. Data
+    is in sight (one that lies further down than REACH is named in the panel instead); up, over our best value. Data
     sets that the paper does not have show all of ours. Raises UserError when no run belongs to the figure.
     """
     ours = over_seeds(figure2_curves(bounds)).query("samples > 0")
@@ -177,7 +178,8 @@ def _figure3_window(dataset: str, n_train: int, ours: pd.DataFrame, paper: pd.Da
 
 
 def _taller(window: Window, ours: pd.DataFrame, place: Callable[[pd.Series], pd.Series]) -> Window:
-    """Lower the bottom until the right half of every curve is in sight; raise the top to the best of ours.
+    """Lower the bottom until the right half of every curve is in sight; raise the top above the best of ours, its
+    interval included.
 
     `place` says where on the axis a number of samples stands, up to scale: log or linear.
     """
@@ -189,7 +191,9 @@ def _taller(window: Window, ours: pd.DataFrame, place: Callable[[pd.Series], pd.
     # what lies far below would flatten everything else; the panel names it instead
     lowest = window.bottom - REACH * (window.top - window.bottom)
     bottom = min([window.bottom, *right_half[right_half >= lowest]])
-    return window._replace(bottom=bottom, top=max([window.top, *finite["nats"]]))
+    best = max([window.bottom, *finite["nats"], *finite["high"].dropna()])
+    headroom = HEADROOM * (window.top - window.bottom)
+    return window._replace(bottom=bottom, top=window.top if best <= window.top else best + headroom)
 
 
 def _extent(ours: pd.DataFrame) -> tuple[float, float]:
@@ -208,7 +212,7 @@ def _curves(
     window: Window,
     lost: str = "diverged",
 ) -> None:
-    """Draw one panel: the paper's curves thin and pale, ours in front with their intervals.
+    """Draw one panel: the paper's curves thin, ours in front with their intervals.
 
     lost: what is said of seeds that have no value at their last point.
     """
