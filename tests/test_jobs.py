@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aevb import UserError, data, energy, jobs, kept, models, provenance, store, tables
+from aevb import UserError, data, energy, jobs, kept, markdown, models, provenance, store, tables
 from aevb.__main__ import main
 from aevb.experiments import (
     Cell,
@@ -549,6 +549,7 @@ def readme(clone):
     curve |= {"n_train": CELL.n_train, "samples": [10_000, 20_000], "nats": [-30.0, -29.0]}
     paper = pd.concat([pd.DataFrame(curve).assign(split=split) for split in ("train", "test")])
     paper.to_csv(clone / "paper.csv", index=False)
+    pd.DataFrame(columns=[*markdown.PANEL, "why"]).to_csv(clone / "references/reasons.csv", index=False)
     keep.readme(
         **{"paper": clone / "paper.csv", "figure2": [shown], "figure3": []},
         **{"references": clone / "references"},

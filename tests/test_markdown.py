@@ -1,5 +1,6 @@
 """The README's results: one line a curve, what is far from the paper in bold, and nothing that is not committed."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -42,8 +43,15 @@ def costs(seeds=1, **changes):
     return pd.DataFrame([cell | run | changes for run in runs])
 
 
-def lines(comparison, cost=None):
-    return markdown.comparison_table(comparison, costs() if cost is None else cost).splitlines()
+NO_REASONS = pd.DataFrame(columns=[*markdown.PANEL, "why"])
+
+
+def lines(comparison, cost=None, reasons=NO_REASONS):
+    return markdown.comparison_table(comparison, costs() if cost is None else cost, reasons).splitlines()
+
+
+def block_of(comparison, cost):
+    return markdown.readme_block(comparison, cost, NO_REASONS)
 
 
 def test_a_line_is_at_the_last_point_common_to_train_and_test():
@@ -53,7 +61,7 @@ def test_a_line_is_at_the_last_point_common_to_train_and_test():
     header, _, line = lines(comparison)
     assert line == (
         "| 2 | MNIST, N_z = 3 | AEVB | 1 M | 1 | -155.3 | -155.1 [-156.1, -154.1] | +0.2 "
-        "| -150.0 | -149.4 [-150.4, -148.4] | +0.6 | 1.5 |"
+        "| -150.0 | -149.4 [-150.4, -148.4] | +0.6 |  | 1.5 |"
     )
     assert header.count("|") == line.count("|")
 
@@ -98,6 +106,31 @@ def test_what_is_far_from_the_paper_is_bold(difference, dataset, method, bold):
     assert bold or f"| {difference:+.1f} |" in line
 
 
+def test_a_reason_stands_where_its_curve_is_bold():
+    near, far = rows(10**6, -150.2, n_latent=5), rows(10**6, -140.0)
+    both = pd.concat([far, near])
+    why = pd.DataFrame([IDENTITY | {"n_latent": n, "why": f"since {n}"} for n in (3, 5)])
+    header, _, *found = lines(both, pd.concat([costs(), costs(n_latent=5)]), why)
+    assert "| why, where bold |" in header
+    assert ["| **+10.0** | since 3 | 1.5 |" in found[0], "| -0.2 |  | 1.5 |" in found[1]] == [True, True]
+
+
+def test_every_curve_that_is_bold_has_a_reason_and_every_reason_such_a_curve():
+    reasons = pd.read_csv(ROOT / "results/reference/reasons.csv")
+    assert list(reasons) == [*markdown.PANEL, "why"]
+    assert not reasons.duplicated(markdown.PANEL).any()
+    comparison = pd.read_csv(ROOT / "results/reference/paper_comparison.csv")
+    bold = {
+        panel
+        for panel, at in comparison.groupby(markdown.PANEL)
+        if any(markdown.BOLD in text for end in markdown.ends(at) for text in markdown.differences(end))
+    }
+    assert set(reasons[markdown.PANEL].itertuples(index=False, name=None)) == bold
+    anchors = re.findall(r"deviations\.md#([\w-]+)", " ".join(reasons["why"]))
+    titles = re.findall(r"^#+ (.*)$", (ROOT / "docs/deviations.md").read_text(encoding="utf-8"), re.M)
+    assert set(anchors) <= {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+
+
 def test_minutes_per_million_are_those_of_the_figures_own_cell():
     # one cell of Figure 2 and one of Figure 3 have the same data, method, N_z and N_train: their widths differ
     both = pd.concat([costs(), costs(figure=3, n_hidden=100, seconds=60.0)])
@@ -113,23 +146,23 @@ def test_kilojoules_per_million_are_those_of_metered_runs_and_stand_where_there_
     assert header.endswith(" | min/M | kJ/M |")
     assert rule.count("|") == header.count("|")
     assert [line.split(" | ")[-1] for line in table] == ["4.5 |", "– |"]
-    assert markdown.KILOJOULES in markdown.readme_block(comparison, both)
-    assert "kJ/M" not in markdown.readme_block(rows(10**6, -150.0), costs())
+    assert markdown.KILOJOULES in block_of(comparison, both)
+    assert "kJ/M" not in block_of(rows(10**6, -150.0), costs())
 
 
 def test_the_block_names_its_source_seeds_hours_and_devices():
     comparison = rows(10**6, -153.0)
-    block = markdown.readme_block(comparison, costs(seconds=7200.0))
+    block = block_of(comparison, costs(seconds=7200.0))
     note, table = block.split("\n\n")  # Markdown wants an empty line before a table
-    assert table == markdown.comparison_table(comparison, costs(seconds=7200.0))
+    assert table == markdown.comparison_table(comparison, costs(seconds=7200.0), NO_REASONS)
     assert note.startswith("1 seed a curve, 2.0 hours of training in all on cpu (1 thread a run).")
     assert "`results/reference/kept/`" in note
     assert "|" not in note
     five = rows(10**6, -153.0, n_seeds=5)
-    assert markdown.readme_block(five, costs(5)).startswith("5 seeds a curve, ")
+    assert block_of(five, costs(5)).startswith("5 seeds a curve, ")
     others = costs(n_latent=5, device="cuda", threads=2)
     mixed = pd.concat([five, rows(10**6, -153.0, n_latent=5)])
-    many = markdown.readme_block(mixed, pd.concat([costs(5), others]))
+    many = block_of(mixed, pd.concat([costs(5), others]))
     assert many.startswith("1 to 5 seeds a curve, ")
     assert "on cpu (1 thread a run) and cuda (2 threads a run)" in many
 
@@ -150,6 +183,7 @@ def test_the_readme_shows_the_kept_runs_and_nothing_else(tmp_path):
     page, shown = ROOT / "README.md", tmp_path / "shown"
     experiments = config.read(ROOT / "config.yaml")
     shutil.copytree(ROOT / "results/reference/kept", tmp_path / "kept")
+    shutil.copy(ROOT / "results/reference/reasons.csv", tmp_path)
     (tmp_path / "README.md").write_text(page.read_text(encoding="utf-8"), encoding="utf-8")
     jobs.load("readme")(
         paper=ROOT / "results/reference/paper.csv",

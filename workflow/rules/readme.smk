@@ -26,6 +26,7 @@ rule keep:
 rule readme:
     input:
         kept=str(ROOT / "results/reference/kept/runs.csv"),
+        reasons=str(ROOT / "results/reference/reasons.csv"),
         paper=PAPER,
     log:
         "results/logs/tables/readme.log",

@@ -53,7 +53,8 @@ def readme(
     output: Path,
 ) -> None:
     """Put the kept runs beside the paper: the table into the README, Figure 2 into `shown`, every report point into
-    `references`. drawn: where Figure 2 is drawn, without a suffix.
+    `references`, where reasons.csv says why a curve is far from the paper's. drawn: where Figure 2 is drawn, without
+    a suffix.
 
     Raises UserError when nothing is kept, or the README has no place for the table.
     """
@@ -66,7 +67,7 @@ def readme(
             f"No run in {references / 'kept'} is of the paper's figures: train some and keep them first."
         )
     costs = pd.concat([select(runs, cells).assign(figure=n) for n, cells in ((2, figure2), (3, figure3))])
-    block = markdown.readme_block(comparison, costs)
+    block = markdown.readme_block(comparison, costs, pd.read_csv(references / "reasons.csv"))
     page = markdown.insert_between_markers(readme.read_text(encoding="utf-8"), "paper-comparison", block)
     drawing.save(figures.figure2(bounds, theirs), drawn)
     write_table(references / "paper_comparison.csv", comparison)
