@@ -76,6 +76,12 @@ FULL_PRIOR_DECODER = Change(
 FULL_PRIOR_ENCODER = Change(
     *ASLEEP, f"grads = Params(wake_grads.theta, {WHOLE % ('phi', 'sleep_grads.phi')})"
 )
+FULL_PRIOR_AEVB_ENCODER = Change(
+    "estimators/__init__.py",
+    "        params, optimiser_state = optimiser.ascend(state.optimiser, state.params, grads,",
+    f"        grads = Params(grads.theta, {WHOLE % ('state.params.phi', 'grads.phi')})\n"
+    "        params, optimiser_state = optimiser.ascend(state.optimiser, state.params, grads,",
+)
 BIAS_PRIOR = Change("optimisers.py", "(False, 0.0)", "(False, prior)")
 NO_WARM_UP = Change("optimisers.py", ">= warm_up", ">= 0")
 UNCLIPPED = Change("models.py", ".clamp(0, 1)", "")
@@ -87,6 +93,21 @@ IN_EPOCHS = Change(  # each model's list of minibatches left in its epoch hangs 
     " left.extend(torch.randperm(len(self.points), generator=generator).split(self.rows)) or left.pop()",
 )
 NO_FLOOR = Change("models.py", "self.log_var_floor, self.log_var_floor)", "-1e9, -1e9)")
+
+DRAWN = Change(  # in training alone
+    "engine.py",
+    "return self.points.index_select(0, torch.cat(chosen)).unflatten(0, (len(generators), self.rows))",
+    "x = self.points.index_select(0, torch.cat(chosen)).unflatten(0, (len(generators), self.rows))\n"
+    "        return torch.stack([torch.bernoulli(one, generator=g) for one, g in zip(x, generators)])",
+)
+SGVB_A = Change(
+    "estimators/aevb.py",
+    "model.log_likelihood(params.theta, x, z).mean(1) - q.kl().squeeze(1)",
+    "(model.log_joint(params.theta, x, z) - q.log_prob(z)).mean(1)",
+)
+MEAN_GRADIENT = Change(
+    "optimisers.py", "eps: float = 1e-8", "eps: float = 1e-4"
+)  # of M = 100 points: 1e-8 M^2
 
 BOTH = (MNIST, FREY)
 ALL_FREY = (*(FREY._replace(n_latent=n) for n in (2, 5, 10, 20)), RESTLESS_FREY)
@@ -139,6 +160,10 @@ ALTERNATIVES = (
     ),
     Alternative("batch size on Frey Face", "500", (LONG_FREY._replace(batch_size=500),), NOTHING),
     Alternative("step size", "0.01", with_step_size(0.01, LONG_MNIST), NOTHING),
+    Alternative("grey levels of MNIST", "drawn as 0 or 1 at every visit", (MNIST,), DRAWN),
+    Alternative("prior on parameters", "in full on the encoder alone", BOTH, FULL_PRIOR_AEVB_ENCODER),
+    Alternative("estimator of the bound", "SGVB-A (eq. 6)", BOTH, SGVB_A),
+    Alternative("Adagrad", "gradient of a minibatch's mean, not sum", BOTH, MEAN_GRADIENT),
 )
 
 

@@ -33,6 +33,7 @@ SHARES = {
     OURS: alternatives.NOTHING,
     "0.1": alternatives.FULL_PRIOR._replace(new="grads, 0.1)"),
     "1": alternatives.FULL_PRIOR,
+    "1 on the encoder": alternatives.FULL_PRIOR_AEVB_ENCODER,
 }
 POINTS = 1000
 COMPARISON = ROOT / "results/reference/paper_comparison.csv"
@@ -44,7 +45,7 @@ class Run(NamedTuple):
 
 
 TRIED = (  # with N_train = 1000, M/N is 0.1
-    (Run(50_000, 4_000_000), ("0.1", "1")),
+    (Run(50_000, 4_000_000), ("0.1", "1", "1 on the encoder")),
     (Run(1000, 4_000_000), ("1",)),
     (Run(50_000, 10_000_000), ("1",)),
 )
