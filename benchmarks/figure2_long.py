@@ -5,7 +5,8 @@
 
 POINTS: results/data/mnist.npz. FOLDER keeps the copies of the source and the runs; what is trained there is not
 trained again. The readings are trained on a seed of which a long run of ours is kept: the same initial draws,
-minibatches and noise. The csv has their bounds along training, in nats per data point.
+minibatches and noise (but pixels that are drawn take their draws from the minibatches' stream). The csv has their
+bounds along training, in nats per data point.
 """
 
 import json

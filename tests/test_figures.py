@@ -121,6 +121,22 @@ def test_figure2_grows_for_short_and_bad_curves():
     assert axes.get_ylim() == (0, 1700 + figures.HEADROOM * 1600)
 
 
+def test_a_panel_grows_up_for_late_intervals_but_not_for_early_or_absurd_ones():
+    rows = bounds(MNIST, 3, np.full(10, -97.0), seeds=2, methods=["aevb"], last=1e8)
+
+    def top(first, last, apart):
+        """With two seeds that lie apart at some of ten points: the interval is 12.7 times as wide."""
+        wide = rows.copy()
+        places = sorted(rows["samples"].unique())[first:last]
+        wide.loc[wide["samples"].isin(places) & wide["seed"].eq(1), "bound"] += apart
+        [axes] = panels(figures.figure2(wide, PAPER))
+        return axes.get_ylim()[1]
+
+    assert top(0, 3, 2.0) == -95
+    assert top(9, 10, 2.0) == pytest.approx(-97 + 1.05 * (1 + 12.706) + figures.HEADROOM * 55, abs=0.1)
+    assert top(9, 10, 30.0) == pytest.approx(-97 + 30.1 / 2 + figures.HEADROOM * 55)
+
+
 def test_a_curve_far_below_is_named_and_flattens_nothing():
     far = bounds(MNIST, 3, np.full(10, -1e4), methods=["wake_sleep"])
     [axes] = panels(figures.figure2(pd.concat([bounds(MNIST, 3, VALUES, methods=["aevb"]), far]), PAPER))

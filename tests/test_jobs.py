@@ -540,7 +540,7 @@ def clone(runs, tmp_path):
     return tmp_path
 
 
-def readme(clone):
+def readme(clone, reasons=(*markdown.PANEL, "why")):
     """As if the digits were MNIST and the paper had them."""
     shown = CELL.model_copy(update={"dataset": "mnist"})
     for table in (clone / "references/kept").iterdir():
@@ -549,7 +549,7 @@ def readme(clone):
     curve |= {"n_train": CELL.n_train, "samples": [10_000, 20_000], "nats": [-30.0, -29.0]}
     paper = pd.concat([pd.DataFrame(curve).assign(split=split) for split in ("train", "test")])
     paper.to_csv(clone / "paper.csv", index=False)
-    pd.DataFrame(columns=[*markdown.PANEL, "why"]).to_csv(clone / "references/reasons.csv", index=False)
+    pd.DataFrame(columns=list(reasons)).to_csv(clone / "references/reasons.csv", index=False)
     keep.readme(
         **{"paper": clone / "paper.csv", "figure2": [shown], "figure3": []},
         **{"references": clone / "references"},
@@ -621,6 +621,12 @@ def test_a_readme_without_markers_is_left_alone_and_so_is_the_reference(clone):
     assert not (clone / "readme.md").exists()
     assert not (clone / "references/paper_comparison.csv").exists()
     assert not (clone / "shown/figure2.png").exists()
+
+
+def test_reasons_that_lack_a_column_are_one_sentence_and_the_readme_is_left_alone(clone):
+    with pytest.raises(UserError, match=r"reasons.csv: .*Take the committed one again"):
+        readme(clone, reasons=["figure", "why"])
+    assert (clone / "README.md").read_text() == PAGE
 
 
 def files_with(stem):

@@ -9,7 +9,7 @@ import torch
 
 import figure2
 import figure2_validation
-from aevb import data, models, store, trees
+from aevb import data, kept, models, store, trees
 from aevb.bounds import mean_elbo
 from aevb.streams import stream
 
@@ -101,3 +101,30 @@ def test_the_validation_images_fit_the_paper_and_the_test_set_does_not():
     # the test set misses on both sides, by N_z and not by method
     misses = found["test"] - found["paper"]
     assert misses[found["n_latent"] <= 5].max() < 0 < misses[found["n_latent"] >= 10].min()
+
+
+def test_the_pages_say_how_far_the_sets_lie_apart():
+    text = " ".join((ROOT / "docs/deviations.md").read_text(encoding="utf-8").split())
+    table = pd.read_csv(ROOT / "results/reference/figure2_validation.csv")
+
+    def between(values):
+        return f"{values.min():.1f} to {values.max():.1f}"
+
+    easier = (table["validation"] - table["test"]).groupby(table["n_latent"].clip(upper=10))
+    three, five, more = (easier.get_group(n_latent) for n_latent in (3, 5, 10))
+    assert (
+        f"{between(three)} nats easier than the test set with N_z = 3, {between(five)} easier with N_z = 5 and "
+        f"{between(-more)} harder with N_z = 10 and more" in text
+    )
+    assert f"is {between(table['first_5000'] - table['train'])} nats above that of all 50 000" in text
+    found = figure2_validation.panels(table, figure2.ours_and_papers()[1]).query("n_latent >= 10")
+    assert f"nats of it, and the test set is off by {between(found['test'] - found['paper'])}" in text
+    bounds = kept.read(ROOT / "results/reference/kept").bounds.query(
+        "n_hidden == 500 & split == 'train_running'"
+    )
+    both = table.query("samples == 10_000_000").merge(bounds, on=figure2_validation.RUN)
+    lag = both["train"] - both["bound"]
+    assert (
+        f"it is {between(lag)} below the bound of the last weights on all training images ({len(lag)} runs)"
+        in text
+    )

@@ -30,7 +30,7 @@ from aevb.drawing import STYLE, draw_curve, method_colours
 
 LINE_STYLES: dict[str, Any] = {"test": "--", "train": "-"}
 PAPER_LINE: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.75}
-REACH = 1.5  # paper heights that a panel may grow downwards
+REACH = 1.5  # paper heights that a panel may grow, downwards for a curve and upwards for an interval
 HEADROOM = 0.02  # of them above the best of ours, where a panel grows upwards
 
 
@@ -178,8 +178,8 @@ def _figure3_window(dataset: str, n_train: int, ours: pd.DataFrame, paper: pd.Da
 
 
 def _taller(window: Window, ours: pd.DataFrame, place: Callable[[pd.Series], pd.Series]) -> Window:
-    """Lower the bottom until the right half of every curve is in sight; raise the top above the best of ours, its
-    interval included.
+    """Lower the bottom until the right half of every curve is in sight; raise the top above the best of ours and,
+    within REACH, the intervals of the right half.
 
     `place` says where on the axis a number of samples stands, up to scale: log or linear.
     """
@@ -187,13 +187,16 @@ def _taller(window: Window, ours: pd.DataFrame, place: Callable[[pd.Series], pd.
     position = place(finite["samples"])
     ends = position.groupby([finite[name] for name in CURVE]).transform("max")
     starts = place(pd.Series(window.left)).item()
-    right_half = finite.loc[position >= (starts + ends) / 2, "nats"]
-    # what lies far below would flatten everything else; the panel names it instead
-    lowest = window.bottom - REACH * (window.top - window.bottom)
-    bottom = min([window.bottom, *right_half[right_half >= lowest]])
-    best = max([window.bottom, *finite["nats"], *finite["high"].dropna()])
+    right_half = finite[position >= (starts + ends) / 2]
+    # what lies far outside would flatten everything else; the panel names a curve that does instead
+    reach = REACH * (window.top - window.bottom)
+    bottom = min([window.bottom, *(nats for nats in right_half["nats"] if nats >= window.bottom - reach)])
+    best = max(
+        [*finite["nats"], *(high for high in right_half["high"] if high <= window.top + reach)],
+        default=window.top,
+    )
     headroom = HEADROOM * (window.top - window.bottom)
-    return window._replace(bottom=bottom, top=window.top if best <= window.top else best + headroom)
+    return window._replace(bottom=bottom, top=best + headroom if best > window.top else window.top)
 
 
 def _extent(ours: pd.DataFrame) -> tuple[float, float]:

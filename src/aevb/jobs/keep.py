@@ -56,7 +56,7 @@ def readme(
     `references`, where reasons.csv says why a curve is far from the paper's. drawn: where Figure 2 is drawn, without
     a suffix.
 
-    Raises UserError when nothing is kept, or the README has no place for the table.
+    Raises UserError when nothing is kept, there are no reasons, or the README has no place for the table.
     """
     bounds, likelihoods, runs = kept.read(references / "kept")
     theirs = pd.read_csv(paper)
@@ -67,10 +67,18 @@ def readme(
             f"No run in {references / 'kept'} is of the paper's figures: train some and keep them first."
         )
     costs = pd.concat([select(runs, cells).assign(figure=n) for n, cells in ((2, figure2), (3, figure3))])
-    block = markdown.readme_block(comparison, costs, pd.read_csv(references / "reasons.csv"))
+    block = markdown.readme_block(comparison, costs, _reasons(references / "reasons.csv"))
     page = markdown.insert_between_markers(readme.read_text(encoding="utf-8"), "paper-comparison", block)
     drawing.save(figures.figure2(bounds, theirs), drawn)
     write_table(references / "paper_comparison.csv", comparison)
     write_bytes(shown / "figure2.png", drawn.with_suffix(".png").read_bytes())
     write_text(readme, page)
     write_text(output, block)
+
+
+def _reasons(path: Path) -> pd.DataFrame:
+    """Raises UserError where there is no such file or a column is missing."""
+    try:
+        return pd.read_csv(path, keep_default_na=False)[[*markdown.PANEL, "why"]]
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"{path}: {error}. Take the committed one again.") from None
