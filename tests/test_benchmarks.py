@@ -2,9 +2,11 @@
 
 import math
 import runpy
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -214,13 +216,48 @@ def test_contestants_take_turns_in_processes_of_their_own(protocol):
     assert (rows["startup_seconds"] > 0).all()
 
 
-def test_cells_add_up(protocol):
-    core = measure.available_cores()[0]
-    rows = pd.DataFrame(measure.cells(replace(TINY[0], contestants=("suite",)), [core, core], protocol))
+def test_cells_run_at_once_in_processes_of_their_own(protocol):
+    cores = [measure.available_cores()[0]] * 2
+    rows = pd.DataFrame(measure.cells(replace(TINY[0], contestants=("suite",)), cores, protocol))
     assert rows["contestant"].tolist() == ["suite", "linear"] * 3
+    assert set(rows["mode"]) == {"cells"}
+    assert (rows["throughput"] > 0).all()
+
+
+def test_the_throughputs_of_cells_add_up_beside_those_of_one_alone(protocol, monkeypatch):
+    """Of two copies that take twice as long together as alone, whatever the load of the machine."""
+    events = []
+
+    class Worker(SimpleNamespace):
+        steps, startup = 10, 1.0
+
+        def turn(self, steps):
+            events.append(("turn", self.name))
+            return measure.Turn(steps, 2.0, -1.0)
+
+        def ask(self, steps):
+            events.append(("ask", self.name))
+
+        def answer(self):
+            events.append(("answer", self.name))
+            return measure.Turn(self.steps, 4.0, -1.0)
+
+    @contextmanager
+    def workers(names, *arguments, **options):
+        yield [Worker(name=n) for n in range(len(names))]
+
+    monkeypatch.setattr(measure, "_workers", workers)
+    monkeypatch.setattr(measure, "PAUSE", 0.0)
+    rows = pd.DataFrame(measure.cells(TINY[0], [0, 1], protocol))
     table = report.summary(rows, "a CPU").set_index("contestant")
-    # two copies on one core cannot do twice the work of one
-    assert table.loc["linear", "suite_over_this"] < 0.9
+    assert table["median"].div(TINY[0].batch_size).to_dict() == {
+        "suite": 2 * 10 / 4.0,
+        "linear": 2 * 10 / 2.0,
+    }
+    assert table.loc["linear", "suite_over_this"] == 0.5
+    # both are asked before either has answered, and each is measured alone in its turn
+    asked = [("ask", 0), ("ask", 1), ("answer", 0), ("answer", 1)]
+    assert events == [("turn", 0), *asked, ("turn", 1), *asked, ("turn", 0), *asked]
 
 
 def test_a_contestant_that_stops_says_why(protocol):
