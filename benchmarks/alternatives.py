@@ -105,9 +105,8 @@ SGVB_A = Change(
     "model.log_likelihood(params.theta, x, z).mean(1) - q.kl().squeeze(1)",
     "(model.log_joint(params.theta, x, z) - q.log_prob(z)).mean(1)",
 )
-MEAN_GRADIENT = Change(
-    "optimisers.py", "eps: float = 1e-8", "eps: float = 1e-4"
-)  # of M = 100 points: 1e-8 M^2
+# of the mean of M = 100 points: 1e-8 is added to g^2 / M^2, which is to add 1e-4 to g^2
+MEAN_GRADIENT = Change("optimisers.py", "eps: float = 1e-8", "eps: float = 1e-4")
 
 BOTH = (MNIST, FREY)
 ALL_FREY = (*(FREY._replace(n_latent=n) for n in (2, 5, 10, 20)), RESTLESS_FREY)

@@ -35,7 +35,9 @@ def validation_images(cache: Path, train: np.ndarray) -> np.ndarray:
     """The last 10 000 of the 60 000 images of MNIST's training file, of which `train` are the first."""
     [file] = (file for file in data.DATASETS["mnist"].files if file.name.startswith("train"))
     images = data.read_idx(data.fetch(file, cache), (60_000, 28, 28)).reshape(60_000, -1)
-    assert np.array_equal(images[: len(train)], train)
+    assert np.array_equal(images[: len(train)], train), (
+        "POINTS are not the first images of CACHE's training file"
+    )
     return images[len(train) :]
 
 
