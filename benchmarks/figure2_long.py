@@ -101,15 +101,15 @@ def lines(table: pd.DataFrame, ours: pd.DataFrame, paper: pd.DataFrame) -> Itera
     reading, ours first. ours, paper: as figure2.ours_and_papers gives them."""
     yield f"| N_z | train / test | {' | '.join(f'{samples / 1e6:.0f} M' for samples in SHOWN)} |"
     yield f"|--:|---|{len(SHOWN) * '--:|'}"
-    of_mnist = ours[ours["dataset"].eq("mnist") & ours["method"].eq("aevb") & ours["seed"].eq(SEED)]
-    far = of_mnist[of_mnist["samples"] >= SHOWN[-1]]
+    ours, paper = _of_mnist(ours[ours["seed"] == SEED]), _of_mnist(paper[paper["figure"] == 2])
+    far = ours[ours["samples"] >= SHOWN[-1]]
     for n_latent in sorted({*far["n_latent"], *table["n_latent"]}):
-        theirs = _panel(paper[paper["figure"] == 2], n_latent)
+        theirs = paper[paper["n_latent"] == n_latent]
         values = np.stack([curves.interpolate(_of(theirs, split), SHOWN) for split in SPLITS])
         yield _line(n_latent, "the paper", values, "{:.1f}")
         tried = table[table["n_latent"] == n_latent]
         readings = {name: tried[tried["reading"] == name] for name in tried["reading"].unique()}
-        for name, rows in ({OURS: _panel(ours[ours["seed"] == SEED], n_latent)} | readings).items():
+        for name, rows in ({OURS: ours[ours["n_latent"] == n_latent]} | readings).items():
             found = np.stack(
                 [_of(rows, split).set_index("samples")["nats"].reindex(SHOWN) for split in SPLITS]
             )
@@ -124,9 +124,9 @@ def _line(n_latent: int, name: str, values: NDArray[np.float64], form: str) -> s
     return f"| {n_latent} | {name} | {' | '.join(shown)} |"
 
 
-def _panel(rows: pd.DataFrame, n_latent: int) -> pd.DataFrame:
-    """AEVB's curves of a panel of MNIST."""
-    return rows[(rows["dataset"] == "mnist") & (rows["method"] == "aevb") & (rows["n_latent"] == n_latent)]
+def _of_mnist(rows: pd.DataFrame) -> pd.DataFrame:
+    """AEVB's curves of MNIST."""
+    return rows[(rows["dataset"] == "mnist") & (rows["method"] == "aevb")]
 
 
 def _of(rows: pd.DataFrame, split: str) -> pd.DataFrame:

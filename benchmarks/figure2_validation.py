@@ -23,11 +23,12 @@ import figure2
 import pages
 from aevb import curves, data, models, processor, store
 from aevb.bounds import mean_elbo
+from aevb.experiments import Cell
+from aevb.models import Model, Params
 from aevb.streams import stream
 
 CPU = torch.device("cpu")
 RUN = ["estimator", "n_latent", "seed", "samples"]
-SETS = ["train", "first_5000", "test", "validation"]
 PANEL = ["method", "n_latent", "samples"]
 
 
@@ -41,12 +42,8 @@ def validation_images(cache: Path, train: np.ndarray) -> np.ndarray:
     return images[len(train) :]
 
 
-def bounds(run: Path, sets: dict[str, torch.Tensor], scale: float) -> dict[str, float]:
-    """The bound of the run's last weights on each set, one draw of z a point."""
-    weights = store.read_weights(run / "weights.safetensors").tensors
-    params = models.stack_weights([weights], CPU)
-    n_features, n_hidden = params.phi["w_h"].shape[1:]
-    model = models.build(n_features, n_hidden, params.theta["w_h"].shape[1], None)
+def bounds(model: Model, params: Params, sets: dict[str, torch.Tensor], scale: float) -> dict[str, float]:
+    """The bound of one model's weights on each set, one draw of z a point."""
     return {
         name: mean_elbo(model, params, points, scale, [stream(CPU, 0, "validation", n)]).item()
         for n, (name, points) in enumerate(sets.items())
@@ -56,21 +53,20 @@ def bounds(run: Path, sets: dict[str, torch.Tensor], scale: float) -> dict[str, 
 def main(cache: Path, points: Path, runs: list[Path]) -> None:
     processor.prepare(1)
     split = data.load(points)
-    images = dict(
-        zip(
-            SETS,
-            (split.train, split.train[:5000], split.test, validation_images(cache, split.train)),
-            strict=True,
-        )
-    )
+    images = {
+        "train": split.train,
+        "first_5000": split.train[:5000],
+        "test": split.test,
+        "validation": validation_images(cache, split.train),
+    }
     sets = {name: torch.tensor(levels) for name, levels in images.items()}
     rows = []
     for run in runs:
-        cell = json.loads((run / "cell.json").read_text())
-        rows.append({name: cell[name] for name in RUN} | bounds(run, sets, split.scale))
-    pd.DataFrame(rows, columns=[*RUN, *SETS]).sort_values(RUN).to_csv(
-        sys.stdout, index=False, float_format="%.3f"
-    )
+        certificate = json.loads((run / "cell.json").read_text())
+        model = models.build(split.test.shape[1], **Cell.model_validate(certificate["cell"]).model_sizes)
+        params = models.stack_weights([store.read_weights(run / "weights.safetensors").tensors], CPU)
+        rows.append({name: certificate[name] for name in RUN} | bounds(model, params, sets, split.scale))
+    pd.DataFrame(rows).sort_values(RUN).to_csv(sys.stdout, index=False, float_format="%.3f")
 
 
 # ------------------------------------------------------------------------------------------------- the page

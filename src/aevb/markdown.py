@@ -38,7 +38,7 @@ def comparison_table(comparison: pd.DataFrame, costs: pd.DataFrame, reasons: pd.
         size = f"N_z = {n_latent}" if figure == 2 else f"N_train = {n_train}"
         panel = [str(figure), f"{dataset_name(str(dataset))}, {size}", method_name(str(method))]
         cost = [per_million(runs[identity]) for per_million in units.values()]
-        for at in ends(rows):
+        for at in _ends(rows):
             sides = [text for split in ("train", "test") for text in _values(at, split)]
             reached = [_millions(at["samples"].iloc[0]), str(at["n_seeds"].iloc[0])]
             reason = why.get(identity, "") if any(BOLD in text for text in sides) else ""
@@ -46,7 +46,7 @@ def comparison_table(comparison: pd.DataFrame, costs: pd.DataFrame, reasons: pd.
     return "\n".join(lines)
 
 
-def ends(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+def _ends(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """A curve's rows where it ends, by split: at the last point of all its seeds, and of fewer that went further.
 
     Where one split's paper curve is cut short, points of both; with a single split, of that one.
@@ -111,11 +111,6 @@ def _values(at: pd.DataFrame, split: str) -> tuple[str, str, str]:
     if abs(row["difference"]) > _close(row):
         difference = f"{BOLD}{difference}{BOLD}"
     return f"{row['paper']:.1f}", f"{row['ours']:.1f}{interval}", difference
-
-
-def differences(at: pd.DataFrame) -> list[str]:
-    """Of one of a curve's `ends`: ours less the paper on train and test, bold where far away."""
-    return [_values(at, split)[-1] for split in ("train", "test")]
 
 
 def _close(row: pd.Series) -> float:
