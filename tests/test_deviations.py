@@ -14,6 +14,7 @@ import figure2_validation
 import figure3_long
 import figure3_points
 import figure3_prior
+import figure3_readings
 import figure3_steps
 import frey_pace
 import frey_start
@@ -37,6 +38,7 @@ def test_the_page_says_what_the_tables_say():
     steps = shows(text, "steps", figure3_steps.page, "figure3_steps.csv")
     prior = shows(text, "prior", figure3_prior.page, "figure3_prior.csv")
     shows(text, "chains", chains.page, "chains_overnight.csv")
+    shows(text, "figure3-readings", figure3_readings.page, "figure3_readings.csv")
     shows(text, "long", figure3_long.page, "figure3_long.csv")
     assert markdown.insert_between_markers(text, "seeds", seed_noise.page()) == text
     shows(text, "points", figure3_points.page, "figure3_points.csv")
@@ -194,6 +196,57 @@ def test_the_page_says_what_a_prior_in_full_does_to_aevb_on_mnist():
     (a, b), (c, d) = (_differences(shown, 5, name, 20_000_000) for name in (encoder, figure2_long.OURS))
     said.add(f"with N_z = 5 {a:.1f} and {b:.1f} at 2 x 10^7 (with M/N {c:+.1f} and {d:+.1f}; one seed each)")
     assert all(words in text for words in said)
+
+
+def test_the_pages_say_what_the_published_code_of_the_library_reports():
+    table = pd.read_csv(ROOT / "results/reference/chains_overnight.csv")
+    found = table[table["chains"] == "published"]
+    lead = found["certified"] - found["paper"]
+    left = lead + found["difference"]
+
+    def rms(values):
+        return f"{(values**2).mean() ** 0.5:.1f}"
+
+    less = f"{-found['difference'].max():.1f} to {-found['difference'].min():.1f} nats less"
+    closer = f"closer to the paper in {(left.abs() < lead.abs()).sum()} of"
+    alike = f"{lead.mean():.1f} nats from all would leave {rms(lead - lead.mean())}"
+    said = {
+        "README.md": [less, closer, f"differences {rms(left)} in place of {rms(lead)})"],
+        "docs/deviations.md": [less, closer, f"off by {rms(left)} nats", f"off by {rms(lead)}", alike],
+    }
+    for page, words in said.items():
+        text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
+        assert all(one in text for one in words), (page, words)
+    kept = table[table["chains"] == "kept"]["difference"]
+    fresh = table[table["chains"] == "fresh"]["difference"]
+    assert f"up to {-kept.min():.1f} nats less than the certified value" in text
+    assert f"started at the prior on the spot, {-fresh.max():.0f} to {-fresh.min():.0f} less" in text
+
+
+def test_the_pages_say_what_other_readings_of_wake_sleep_give_in_figure_3():
+    text = " ".join((ROOT / "docs/deviations.md").read_text(encoding="utf-8").split())
+    table = pd.read_csv(ROOT / "results/reference/figure3_readings.csv")
+    asleep = table[table["method"] == "wake_sleep"].set_index(["reading", "samples", "split"])
+    end = asleep.loc["log-variance times 0.1"].loc[25_000_000]
+    low, high, ours = (end[name] - end["paper"] for name in ("low", "high", "ours"))
+    assert (
+        f"two seeds end {low['train']:.1f} and {high['train']:.1f} ahead on train and {low['test']:.1f} and "
+        f"{high['test']:.1f} on test, in place of {ours['train']:.1f} and {ours['test']:.1f}" in text
+    )
+    fast = asleep.loc["step size 0.1"].loc[[1_600_000, 4_000_000]]
+    assert (fast["high"] - fast["paper"]).abs().max() < 1
+    apart = asleep["high"] - asleep["low"]
+    assert round(apart["log-variance times 0.1", 4_000_000, "train"]) == 10
+    assert round(apart["step size 0.1", 4_000_000, "train"]) == 10
+    slow = fast["low"] - fast["paper"]
+    assert round(slow[1_600_000, "train"]) == -17
+
+
+def test_the_page_says_how_the_start_of_monte_carlo_em_depends_on_the_run():
+    table = pd.read_csv(ROOT / "results/reference/figure3_readings.csv")
+    em = table[table["method"] == "mcem"].set_index(["samples", "split"]).sort_index()
+    assert round(em.loc[630_000, "train"]["high"] - em.loc[630_000, "train"]["low"]) == 13
+    assert (em["high"] - em["paper"]).drop(630_000).abs().max() < 1
 
 
 def _differences(shown, n_latent, name, samples):
