@@ -88,9 +88,10 @@ def as_published(z: Tensor, log_joint: Tensor) -> Tensor:
     """B values, whose mean is what the authors' published library reports; z (n, 1, B, N_z), log_joint (n, 1, B).
 
     `estimate_mcmc_likelihood` of its hmc.py (`compute_mcmc_likelihood` before) reads two arrays in another order than
-    they have. z lies there dimension by dimension, and is taken point by point: a density is fitted to N_z
-    neighbouring rows, which are one dimension of as many points. log p(x, z) lies point by point, and of it the last
-    half is taken: every draw of the last half of the points, not the last half of every point's draws.
+    they have, where it is given several points at once. z lies dimension by dimension, and is taken point by point: a
+    density is fitted to N_z neighbouring rows, which are one dimension of as many points. log p(x, z) lies point by
+    point, and of it the last half is taken: every draw of the last half of the points, not the last half of every
+    point's draws.
     """
     n, _, n_points, n_latent = z.shape
     half = n // 2
