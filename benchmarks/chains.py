@@ -30,6 +30,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+import figure3
 import pages
 from aevb import curves, data, hmc, models, store
 from aevb.bounds import to_unit
@@ -46,7 +47,6 @@ DRAWS, BURN_IN, WARM_UP, LEAPFROGS, ACCEPTANCE = 50, 5, 200, 10, 0.9
 GAIN = 0.1  # of the step sizes' recursion
 CPU = torch.device("cpu")
 LINE = ["estimator", "n_train", "step_size", "samples", "split"]  # what identifies a line of the page
-COMPARISON = Path(__file__).parents[1] / "results/reference/paper_comparison.csv"
 
 
 class Chains(NamedTuple):
@@ -143,8 +143,7 @@ def rows(split: data.Split, folder: Path, comparison: pd.DataFrame) -> Iterator[
     home: store.RunStore = run_store(folder / "cell.json")
     points = sorted(int(path.stem.partition("-")[2]) for path in home.folder.glob("weights-*.safetensors"))
     weights = {n: models.stack_weights([home.load_weights(n).tensors], CPU) for n in points}
-    paper = comparison[(comparison["figure"] == 3) & (comparison["n_train"] == cell.n_train)]
-    paper = paper[paper["method"] == cell.estimator].set_index(["split", "samples"])["paper"]
+    paper = figure3.curve(comparison, cell.estimator, cell.n_train)["paper"]
     for name, levels in (("train", split.train[: cell.n_train]), ("test", split.test)):
         x = to_unit(torch.from_numpy(levels[:POINTS]), split.scale)
         truth: dict[int, Tensor] = {}
@@ -202,7 +201,7 @@ def _with_interval(row: pd.Series) -> str:
 
 def main(points: Path, folders: list[Path]) -> None:
     torch.set_num_threads(1)
-    split, comparison = data.load(points), pd.read_csv(COMPARISON)
+    split, comparison = data.load(points), figure3.kept()
     frame = pd.DataFrame([row for folder in folders for row in rows(split, folder, comparison)])
     frame.to_csv(sys.stdout, index=False, float_format="%.4f")
 

@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 
 import changes
+import figure3
 import pages
 from aevb import config, data
 from aevb.training import Member, Run, Trainer
@@ -26,7 +27,6 @@ from figure3_steps import CPU, ROOT, on_both_splits
 
 OTHER, SEEDS, POINTS = 0.02, (0, 1), 1000
 SAMPLES = (4_000_000, 10_000_000, 25_000_000, 63_000_000)
-COMPARISON = ROOT / "results/reference/paper_comparison.csv"
 
 
 def trained(seed: int, points: Path, folder: Path) -> tuple[Trainer, Run]:
@@ -45,9 +45,8 @@ def one_seed(seed: int, points: Path, folder: Path) -> dict[str, list[float]]:
 
 
 def table(seeds: list[dict[str, list[float]]], comparison: pd.DataFrame) -> pd.DataFrame:
-    """comparison: the table `paper_comparison`, which holds the paper's curve and ours."""
-    shown = comparison[(comparison["figure"] == 3) & (comparison["method"] == "aevb")]
-    shown = shown[shown["n_train"] == 50_000].set_index(["split", "samples"])
+    """comparison: the table `paper_comparison`."""
+    shown = figure3.curve(comparison, "aevb", 50_000)
     rows = []
     for split in ("train", "test"):
         values = np.array([seed[split] for seed in seeds])
@@ -83,7 +82,7 @@ def main(points: str, folder: str) -> None:
 
     with ThreadPoolExecutor(len(SEEDS)) as pool:
         seeds = list(pool.map(process, SEEDS))
-    table(seeds, pd.read_csv(COMPARISON)).to_csv(sys.stdout, index=False, float_format="%.4f")
+    table(seeds, figure3.kept()).to_csv(sys.stdout, index=False, float_format="%.4f")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import torch
 
 import alternatives
 import changes
+import figure3
 import figure3_steps
 import pages
 from aevb import config, data
@@ -36,7 +37,6 @@ SHARES = {
     "1 on the encoder": alternatives.FULL_PRIOR_AEVB_ENCODER,
 }
 POINTS = 1000
-COMPARISON = ROOT / "results/reference/paper_comparison.csv"
 
 
 class Run(NamedTuple):
@@ -75,21 +75,24 @@ def train(run: Run, points: Path, folder: Path) -> dict[str, list[float]]:
 
 
 def rows_of(
-    run: Run, share: str, found: dict[str, list[float]], ours: dict[str, list[float]], paper: pd.DataFrame
+    run: Run,
+    share: str,
+    found: dict[str, list[float]],
+    ours: dict[str, list[float]],
+    comparison: pd.DataFrame,
 ) -> list[dict[str, Any]]:
-    """A row for each split. paper: the table `paper_comparison`, which holds Figure 3's AEVB."""
-    paper = paper[(paper["figure"] == 3) & (paper["method"] == "aevb")]
+    """A row for each split. comparison: the table `paper_comparison`."""
+    paper = figure3.curve(comparison, "aevb", run.n_train)["paper"]
     rows = []
     for split, values in found.items():
         difference = np.subtract(values, ours[split])
-        at = (paper["n_train"] == run.n_train) & (paper["samples"] == run.samples) & (paper["split"] == split)
         rows.append(
             {
                 **run._asdict(),
                 "share": share,
                 "split": split,
                 "seeds": len(values),
-                "paper": paper.loc[at, "paper"].item(),
+                "paper": paper[split, run.samples],
                 "log_likelihood": np.mean(values),
                 "difference": difference.mean(),
                 "std_error": difference.std(ddof=1) / len(values) ** 0.5,
@@ -117,12 +120,12 @@ def _side(row: pd.Series) -> str:
 
 
 def main(points: Path, folder: Path) -> None:
-    paper = pd.read_csv(COMPARISON)
+    comparison = figure3.kept()
     rows = []
     for run, shares in TRIED:
         ours = read_so(OURS, run, points, folder)
         for share in (OURS, *shares):
-            rows += rows_of(run, share, read_so(share, run, points, folder), ours, paper)
+            rows += rows_of(run, share, read_so(share, run, points, folder), ours, comparison)
     pd.DataFrame(rows).to_csv(sys.stdout, index=False, float_format="%.4f")
 
 

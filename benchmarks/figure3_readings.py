@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 
 import changes
+import figure3
 import figure3_steps
 import pages
 from aevb import config, curves, data
@@ -28,7 +29,6 @@ from alternatives import NOTHING
 from changes import Change
 from figure3_steps import CPU, ROOT
 
-COMPARISON = ROOT / "results/reference/paper_comparison.csv"
 POINTS = 1000
 LINE = ["method", "n_train", "reading"]  # what identifies a table's part
 
@@ -96,14 +96,12 @@ def rows_of(
     reading: Reading, found: dict[str, list[list[float]]], comparison: pd.DataFrame
 ) -> list[dict[str, Any]]:
     """A row for each split and number of samples. comparison: the table `paper_comparison`."""
-    shown = comparison[(comparison["figure"] == 3) & (comparison["n_train"] == reading.n_train)]
-    shown = shown[shown["method"] == reading.method].set_index("samples")
+    shown = figure3.curve(comparison, reading.method, reading.n_train)
     rows = []
     for split, values in found.items():
         for samples, at in zip(reading.samples, values, strict=True):
-            both = shown[shown["split"] == split]
             # an iteration of Monte Carlo EM is whole, so that its report may stand a little behind
-            beside = both.loc[both.index[both.index >= samples].min()]
+            beside = shown.loc[split].loc[samples:].iloc[0]
             known = {name: getattr(reading, name) for name in ("method", "n_train")}
             known |= {"reading": reading.name, "split": split, "samples": samples}
             known |= {"paper": beside["paper"], "ours": beside["ours"], "log_likelihood": np.mean(at)}
@@ -139,7 +137,7 @@ def _side(row: pd.Series) -> str:
 def main(points: Path, folder: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda reading: read_so(reading, points, folder), READINGS))
-    comparison = pd.read_csv(COMPARISON)
+    comparison = figure3.kept()
     rows = [
         row for reading, one in zip(READINGS, found, strict=True) for row in rows_of(reading, one, comparison)
     ]

@@ -9,6 +9,7 @@ import pytest
 import alternatives
 import changes
 import figure2_long
+import figure3
 import figure3_long
 import figure3_points
 import figure3_prior
@@ -78,10 +79,9 @@ def test_a_share_of_the_prior_can_still_be_put_into_the_source(share, tmp_path):
 
 
 def test_a_share_of_the_prior_is_paired_with_ours_and_stands_beside_the_paper():
-    paper = pd.read_csv(figure3_prior.COMPARISON)
     run = figure3_prior.Run(1000, 4_000_000)
     found, ours = {"train": [-3.0, -2.5, -0.5]}, {"train": [-4.0, -3.0, -2.0]}
-    [row] = figure3_prior.rows_of(run, "1", found, ours, paper)
+    [row] = figure3_prior.rows_of(run, "1", found, ours, figure3.kept())
     assert row["difference"] == pytest.approx(1.0)
     assert row["std_error"] == pytest.approx(0.5 / 3**0.5)
     assert row["paper"] == pytest.approx(-119.0, abs=0.1)  # read off the paper's figure at the same point
