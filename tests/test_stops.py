@@ -106,6 +106,14 @@ def test_a_run_whose_previous_checkpoint_is_gone_goes_on_from_the_newest(tmp_pat
 # --------------------------------------------------------------------------------------------------- on request
 
 
+@pytest.fixture
+def heard():
+    """SIGINT as at a terminal: a shell's background hands it down ignored, and then training leaves it so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def stopping(after: int, number: int):
     """A progress callback that sends this process a signal after so many blocks."""
     blocks = []
@@ -120,6 +128,7 @@ def stopping(after: int, number: int):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("name", ["aevb", "wake_sleep", "mcem"])
+@pytest.mark.usefixtures("heard")
 def test_training_stops_at_the_end_of_a_block_saved_and_goes_on_as_if_it_never_had(tmp_path, name, number):
     whole = trainer(tmp_path / "whole", name).train([ONE, TWO], 50_000, (20_000,))
     stopped = trainer(tmp_path / "stopped", name)
