@@ -42,8 +42,8 @@ MNIST, SMALL_MNIST = Cell("mnist", "aevb", 10, 0.02), Cell("mnist", "aevb", 3, 0
 FREY = Cell("frey", "aevb", 10, 0.01)
 SLEEPY_MNIST, SLEEPY_FREY = Cell("mnist", "wake_sleep", 10, 0.02), Cell("frey", "wake_sleep", 10, 0.01)
 RESTLESS_FREY = SLEEPY_FREY._replace(n_latent=20)  # it leaves the paper's value within 10^6 samples
-LONG_RESTLESS, LONG_FREY, LONG_MNIST = (
-    cell._replace(samples=10_000_000) for cell in (RESTLESS_FREY, FREY, SMALL_MNIST)
+LONG_RESTLESS, LONG_FREY, LONG_MNIST, LONG_SLEEPY = (
+    cell._replace(samples=10_000_000) for cell in (RESTLESS_FREY, FREY, SMALL_MNIST, SLEEPY_FREY)
 )
 
 
@@ -67,6 +67,9 @@ NO_BIAS = Change(
 NO_PRIOR = Change("optimisers.py", "weight_decay=decay", "weight_decay=0.0")
 FULL_PRIOR = Change("estimators/__init__.py", "grads, batch_size / n_train)", "grads, 1.0)")
 FULL_PRIOR_ASLEEP = Change("estimators/wake_sleep.py", "grads, batch_size / n_train)", "grads, 1.0)")
+# of N(0, 1/16), whose gradient is 16 times that of N(0, 1): on Frey Face, where M/N is 1/16, FULL_PRIOR
+NARROW_PRIOR = FULL_PRIOR._replace(new="grads, 16.0 * batch_size / n_train)")
+NARROW_PRIOR_ASLEEP = FULL_PRIOR_ASLEEP._replace(new=NARROW_PRIOR.new)
 ASLEEP = "estimators/wake_sleep.py", "grads = Params(wake_grads.theta, sleep_grads.phi)"
 # the gradient of one network's weights with the rest of the prior, of which the optimiser adds M/N
 WHOLE = "{n: g - (n[0] == 'w') * (1 - batch_size / n_train) * %s[n] for n, g in %s.items()}"
@@ -139,7 +142,9 @@ ALTERNATIVES = (
     Alternative("step size", "0.005, none of the paper's", with_step_size(0.005, FREY), NOTHING),
     Alternative("step size", "0.002, none of the paper's", with_step_size(0.002, FREY), NOTHING),
     Alternative("minibatches", "in epochs, without replacement", BOTH, IN_EPOCHS),
-    Alternative("as we read it, for longer", "", (LONG_RESTLESS, LONG_FREY, LONG_MNIST), NOTHING),
+    Alternative(
+        "as we read it, for longer", "", (LONG_RESTLESS, LONG_FREY, LONG_MNIST, LONG_SLEEPY), NOTHING
+    ),
     Alternative("step size", "0.02", with_step_size(0.02, LONG_RESTLESS), NOTHING),
     Alternative(
         "wake-sleep's log-variance", "times 0.1, step size 0.02", with_step_size(0.02, LONG_RESTLESS), SCALED
@@ -163,6 +168,10 @@ ALTERNATIVES = (
     Alternative("prior on parameters", "in full on the encoder alone", BOTH, FULL_PRIOR_AEVB_ENCODER),
     Alternative("estimator of the bound", "SGVB-A (eq. 6)", BOTH, SGVB_A),
     Alternative("Adagrad", "gradient of a minibatch's mean, not sum", BOTH, MEAN_GRADIENT),
+    Alternative("prior on parameters", "of standard deviation 1/4", (MNIST,), NARROW_PRIOR),
+    Alternative("prior on parameters", "of standard deviation 1/4", (SLEEPY_MNIST,), NARROW_PRIOR_ASLEEP),
+    Alternative("prior on parameters", "in full for every minibatch", (LONG_SLEEPY,), FULL_PRIOR_ASLEEP),
+    Alternative("prior on parameters", "in full for every minibatch", (LONG_FREY,), FULL_PRIOR),
 )
 
 

@@ -16,6 +16,7 @@ import figure3_prior
 import frey_pace
 import frey_start
 import seed_noise
+from aevb import config
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,6 +34,23 @@ def test_an_alternative_can_still_be_put_into_the_source(alternative, tmp_path):
     ]
     unchanged = alternative.change is alternatives.NOTHING
     assert changed == ([] if unchanged else [Path(alternative.change.file).name])
+
+
+@pytest.mark.parametrize(
+    ("narrow", "full"),
+    [
+        (alternatives.NARROW_PRIOR, alternatives.FULL_PRIOR),
+        (alternatives.NARROW_PRIOR_ASLEEP, alternatives.FULL_PRIOR_ASLEEP),
+    ],
+)
+def test_on_frey_face_a_prior_of_standard_deviation_a_quarter_is_the_prior_in_full(narrow, full):
+    assert narrow.new == "grads, 16.0 * batch_size / n_train)"  # the precision, and M/N of it
+    assert 16.0**-0.5 == 1 / 4
+    [n_train] = {
+        cell.n_train for cell in config.read(ROOT / "config.yaml").cells("figure2") if cell.dataset == "frey"
+    }
+    assert full.new == f"grads, {16.0 * alternatives.FREY.batch_size / n_train})"
+    assert narrow[:2] == full[:2]
 
 
 def test_an_alternative_is_paired_with_ours_seed_by_seed():

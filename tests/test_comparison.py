@@ -16,10 +16,10 @@ CELL = ("digits", 50, 3, 1500)
 SAMPLES = np.array([1e3, 1e4, 1e5])
 
 
-def run(end, likelihood=None, rise=(-60.0, -40.0), diverged=False, cost=1.0):
+def run(end, likelihood=None, rise=(-60.0, -40.0), diverged=False, cost=1.0, step_size=0.1):
     bound = np.array([*rise, math.nan if diverged else end])
     value = end + 1 if likelihood is None else likelihood
-    return Run(SAMPLES, bound, cost * SAMPLES / 1e4, value, diverged)
+    return Run(SAMPLES, bound, cost * SAMPLES / 1e4, value, step_size, diverged)
 
 
 def runs(ends, **settings):
@@ -180,9 +180,15 @@ def test_a_refused_likelihood_leaves_the_bound_alone():
     assert row(frame, "log_likelihood")["verdict"] == "no value: log p(x) refused for 1 of 12 seeds"
 
 
+def test_a_row_has_the_step_size_of_both_methods():
+    found = table(runs(-20 + NOISE, step_size=0.02), runs(-20 + NOISE))
+    assert set(found["step_size"]) == {0.02}
+    assert set(found["baseline_step_size"]) == {0.1}
+
+
 def test_a_method_without_a_bound_is_compared_by_its_likelihood():
     nothing = np.array([])
-    mcem = [Run(nothing, nothing, nothing, -18 + noise, False) for noise in NOISE]
+    mcem = [Run(nothing, nothing, nothing, -18 + noise, 0.1, False) for noise in NOISE]
     frame = table(mcem, runs(-20 + NOISE))
     assert row(frame)["verdict"] == "no value: the method has no bound"
     assert row(frame, "log_likelihood")["verdict"] == "better"

@@ -559,7 +559,7 @@ def test_an_added_estimator_is_compared_like_the_baseline(mine):
     for cell in added:
         assert cell.source == str(mine)
         assert cell.settings == {}
-        assert configuration.search(cell).cell.estimator == "mine"
+        assert configuration.comparison_search(cell).cell == cell
         assert configuration.comparison_job(cell).seeds == tuple(
             range(RAW["scales"]["laptop"]["comparison_seeds"])
         )
@@ -597,6 +597,12 @@ def test_one_file_may_have_several_entries_with_other_settings(mine):
         ("comparison.estimators", ["iwae", "iwae"], "names something twice"),
         ("comparison.sizes.mnist.n_latent", 5, "comparison.sizes.mnist.n_latent: .* at most 4"),
         ("comparison.sizes.mnist.n_train", 50_001, "exceeds the 50000 points"),
+        (
+            "comparison.search_samples.frey",
+            MISSING,
+            "comparison: .*search_samples lacks frey, which sizes has",
+        ),
+        ("comparison.search_samples.mnist", 4.1e5, "comparison.search_samples.mnist: .*not a report point"),
         ("comparison.surprise", 1, "comparison.surprise"),
         ("full_vb.mnist.estimators", ["nothing"], "full_vb: mnist: estimator 'nothing'"),
         ("scales.smoke.comparison_seeds", 0, "scales.smoke.comparison_seeds"),
@@ -609,6 +615,16 @@ def test_one_file_may_have_several_entries_with_other_settings(mine):
 def test_wrong_studies_are_refused_by_name(key, value, words):
     with pytest.raises(UserError, match=words):
         config.parse(changed(key, value))
+
+
+def test_the_comparisons_search_is_as_long_for_every_method_and_leaves_the_figures_alone():
+    lengthened = parsed(comparison=RAW["comparison"] | {"search_samples": dict.fromkeys(RAW["models"], 8e5)})
+    for cell in lengthened.cells("comparison"):
+        search = lengthened.comparison_search(cell)
+        assert (search.cell, search.samples) == (cell, 800_000)
+        assert search.seed not in lengthened.comparison_job(cell).seeds
+    for cell in lengthened.all_cells():
+        assert lengthened.search(cell) == parsed().search(cell)
 
 
 @pytest.mark.parametrize("scale", SCALES)

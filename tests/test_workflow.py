@@ -79,7 +79,7 @@ def test_a_comparison_trains_the_baseline_and_its_rivals_apart_from_the_figures(
     jobs = rules(planned(source, tmp_path, "compare"))
     rivals = 1 + len(PROTOCOL["comparison"]["estimators"])
     own = dict.fromkeys(["compare", "comparison", "comparison_page", "comparison_figures", "data"], 1)
-    expected = own | dict.fromkeys(["step_size", "train_compared", "evidence_compared"], rivals)
+    expected = own | dict.fromkeys(["step_size_compared", "train_compared", "evidence_compared"], rivals)
     assert jobs == Counter(expected)
 
 
@@ -89,7 +89,7 @@ def test_an_added_estimator_is_held_to_the_rules_before_its_training(source, tmp
     mine.write_text("def build(model, optimiser, n_train):\n    return None\n")
     before = rules(planned(source, tmp_path, "compare"))
     jobs = rules(planned(source, tmp_path, "compare", config=[*SMOKE_DIGITS, f"add={mine}"]))
-    added = ["conform", "step_size", "train_compared", "evidence_compared"]
+    added = ["conform", "step_size_compared", "train_compared", "evidence_compared"]
     assert jobs - before == Counter(added)
     assert rules(planned(source, tmp_path, config=[*SMOKE_DIGITS, f"add={mine}"])) == rules(
         planned(source, tmp_path)

@@ -26,7 +26,17 @@ EXACT = 2**16  # sign patterns up to which all are enumerated
 
 CELL = [name for name in Cell.IDENTITY if name != "estimator"]
 COLUMNS = [
-    *(*CELL, "samples", "estimator", "baseline", "metric", "unit", "n_seeds"),
+    *(
+        *CELL,
+        "samples",
+        "estimator",
+        "step_size",
+        "baseline",
+        "baseline_step_size",
+        "metric",
+        "unit",
+        "n_seeds",
+    ),
     *("value", "baseline_value", "difference", "ci_low", "ci_high", "p_value", "p_adjusted", "verdict"),
 ]
 
@@ -38,6 +48,7 @@ class Run(NamedTuple):
     bound: Values  # empty, as the others are then, for a method without one
     seconds: Values
     log_likelihood: float  # certified, of the test points; NaN where it was refused
+    step_size: float  # the search's choice, the same for every seed
     diverged: bool
 
 
@@ -71,10 +82,12 @@ def compare(runs: dict[tuple[Any, ...], list[Run]], baseline: str) -> pd.DataFra
     rows = [
         dict(zip(CELL, key[:-1], strict=True))
         | {"samples": _length(method), "metric": name, "unit": metric.unit}
-        | {"estimator": key[-1], "baseline": baseline, "n_seeds": len(method)}
-        | _row(metric, method, runs[*key[:-1], baseline])
+        | {"estimator": key[-1], "step_size": method[0].step_size}
+        | {"baseline": baseline, "baseline_step_size": other[0].step_size, "n_seeds": len(method)}
+        | _row(metric, method, other)
         for key, method in runs.items()
         if key[-1] != baseline
+        for other in [runs[*key[:-1], baseline]]
         for name, metric in METRICS.items()
     ]
     table = pd.DataFrame(rows).reindex(columns=COLUMNS)

@@ -168,18 +168,22 @@ class Plan(Strict):
         shown = cell.path in self._shown
         family = self._families[shown][_but_n_latent(cell)]
         wanted = self.step_size.n_latent[cell.dataset]
-        estimator = self.estimators[cell.estimator]
-        n_train = min(cell.n_train, estimator.search_points or cell.n_train)
-        size = {
-            "n_latent": wanted if wanted in family else min(family),
-            "n_train": n_train,
-            "train_points": min(cell.train_points, n_train),
-        }
+        searched = cell.model_copy(update={"n_latent": wanted if wanted in family else min(family)})
+        return self._search(searched, self.estimators[cell.estimator].search_samples)
+
+    def comparison_search(self, cell: Cell) -> Search:
+        """The search of a cell of the comparison: on the cell itself, and as long for every method."""
+        return self._search(cell, self.comparison.search_samples[cell.dataset])
+
+    def _search(self, cell: Cell, samples: float) -> Search:
+        """On the cell, or on as many of its training points as its estimator's searches take."""
+        n_train = min(cell.n_train, self.estimators[cell.estimator].search_points or cell.n_train)
+        points = {"n_train": n_train, "train_points": min(cell.train_points, n_train)}
         return Search(
-            cell=cell.model_copy(update=size),
+            cell=cell.model_copy(update=points),
             candidates=self.step_size.candidates,
             seed=self.step_size.seed,
-            samples=int(estimator.search_samples),
+            samples=int(samples),
         )
 
     @cached_property

@@ -110,6 +110,14 @@ class ComparisonConfig(Strict):
     baseline: str
     estimators: Names
     sizes: dict[Dataset, SizesConfig]
+    search_samples: dict[Dataset, Budget]  # of every method's search for a step size
+
+    @model_validator(mode="after")
+    def _every_search_has_a_length(self) -> "ComparisonConfig":
+        missing = sorted(set(self.sizes) - set(self.search_samples))
+        if missing:
+            raise ValueError(f"search_samples lacks {', '.join(missing)}, which sizes has")
+        return self
 
 
 class GradientsConfig(Strict):

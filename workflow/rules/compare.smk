@@ -15,7 +15,27 @@ rule compare:
     localrule: True
 
 
+use rule step_size as step_size_compared with:
+    output:
+        "results/comparison/{dataset}/{estimator}/{sizes}/step_sizes.csv",
+    log:
+        "results/logs/comparison/step_size-{dataset}-{estimator}-{sizes}.log",
+    benchmark:
+        "results/benchmarks/comparison/step_size-{dataset}-{estimator}-{sizes}.tsv"
+    params:
+        search=lambda wildcards: canonical(
+            EXPERIMENTS.comparison_search(cell_of(wildcards))
+        ),
+        device=EXPERIMENTS.device,
+        store=STORE,
+
+
 use rule train as train_compared with:
+    input:
+        promises_of,
+        points="results/data/{dataset}.npz",
+        step_sizes=rules.step_size_compared.output,
+        code=training_code,
     output:
         [
             f"results/comparison/{{dataset}}/{{estimator}}/{{sizes}}/seed{seed}/{file}"

@@ -35,6 +35,7 @@ def compare(runs: list[Path], evidence: list[Path], baseline: str, curves: Path,
             bound=curve["bound"].to_numpy(dtype=np.float64),
             seconds=curve["seconds"].to_numpy(dtype=np.float64),
             log_likelihood=likelihoods.get(tuple(cell[name] for name in RUN), np.nan),
+            step_size=cell["step_size"],
             diverged=cell["diverged"],
         )
         compared[*(cell[name] for name in comparison.CELL), cell["estimator"]].append(run)
