@@ -1,0 +1,49 @@
+"""The first comparison of estimators, as the README shows it.
+
+    python benchmarks/rivals.py --page results/reference/comparison_mnist_laptop.csv README.md
+
+The table is `results/tables/comparison.csv` of `snakemake compare`; this only sets it down, a line a data set and
+rival: the bound and the certified log p(x) less the baseline's, with their intervals and verdicts.
+"""
+
+import sys
+
+import pandas as pd
+
+import pages
+from aevb import curves
+from aevb.comparison import CELL, METRICS
+
+TESTED = [name for name, metric in METRICS.items() if metric.tested]
+NAMES = {"bound": "lower bound", "log_likelihood": "certified log p(x)"}
+
+
+def page(table: pd.DataFrame) -> str:
+    """A line a data set and rival; bold: judged better or worse."""
+    [baseline] = table["baseline"].unique()
+    less = [f"{NAMES[name]} less {curves.method_name(baseline)}'s" for name in TESTED]
+    lines = [
+        f"| data set | estimator | step size | {' | '.join(less)} |",
+        f"|---|---|--:|{len(less) * '--:|'}",
+    ]
+    for (*cell, estimator), rows in table.groupby([*CELL, "estimator"], sort=False):
+        by_metric = rows.set_index("metric")
+        known = dict(zip(CELL, cell, strict=True))
+        names = curves.dataset_name(known["dataset"]), f"`{estimator}`"
+        found = [_difference(by_metric.loc[name]) for name in TESTED]
+        lines.append(f"| {' | '.join(names)} | {rows['step_size'].iloc[0]:g} | {' | '.join(found)} |")
+    return "\n".join(lines)
+
+
+def _difference(row: pd.Series) -> str:
+    """A difference with its interval, bold with its verdict where there is one; else why there is none."""
+    if pd.isna(row["difference"]):
+        return str(row["verdict"])
+    words = f"{row['difference']:+.1f} [{row['ci_low']:.1f}, {row['ci_high']:.1f}]"
+    return f"**{words} {row['verdict']}**" if row["verdict"] in ("better", "worse") else words
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] != ["--page"]:
+        raise SystemExit(__doc__)
+    pages.show("rivals", page, *sys.argv[2:])
