@@ -171,7 +171,6 @@ ALTERNATIVES = (
     Alternative("prior on parameters", "of standard deviation 1/4", (MNIST,), NARROW_PRIOR),
     Alternative("prior on parameters", "of standard deviation 1/4", (SLEEPY_MNIST,), NARROW_PRIOR_ASLEEP),
     Alternative("prior on parameters", "in full for every minibatch", (LONG_SLEEPY,), FULL_PRIOR_ASLEEP),
-    Alternative("prior on parameters", "in full for every minibatch", (LONG_FREY,), FULL_PRIOR),
 )
 
 
