@@ -625,6 +625,12 @@ def test_the_comparisons_search_is_as_long_for_every_method_and_leaves_the_figur
         assert search.seed not in lengthened.comparison_job(cell).seeds
     for cell in lengthened.all_cells():
         assert lengthened.search(cell) == parsed().search(cell)
+    # of a method whose searches take fewer points, as many
+    with_mcem = parsed(comparison=RAW["comparison"] | {"estimators": ["mcem"]})
+    [mcem] = [
+        cell for cell in with_mcem.cells("comparison") if (cell.dataset, cell.estimator) == ("mnist", "mcem")
+    ]
+    assert with_mcem.comparison_search(mcem).cell.n_train == RAW["estimators"]["mcem"]["search_points"]
 
 
 @pytest.mark.parametrize("scale", SCALES)

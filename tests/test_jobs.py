@@ -166,8 +166,8 @@ def test_asking_for_a_gpu_where_there_is_none_says_what_to_do(monkeypatch):
 # ------------------------------------------------------------------------------------------------ step sizes
 
 
-def searched(points, folder, candidates, cell=CELL):
-    search = Search(cell=cell, candidates=candidates, seed=1000, samples=10_000)
+def searched(points, folder, candidates, cell=CELL, samples=10_000):
+    search = Search(cell=cell, candidates=candidates, seed=1000, samples=samples)
     compute.step_size(search, points, folder / "cells", folder / "table.csv", **WHERE)
     return pd.read_csv(folder / "table.csv")
 
@@ -180,6 +180,15 @@ def test_the_candidate_that_trains_best_is_chosen(points, tmp_path):
     assert table["seed"].tolist() == [1000, 1000]
     assert table["samples"].tolist() == [10_000, 10_000]
     assert not table["diverged"].any()
+
+
+def test_a_longer_search_of_the_same_cell_leaves_a_shorter_one_as_it_was(points, tmp_path):
+    first, longer, again = (
+        searched(points, tmp_path, (0.01, 0.05), samples=n) for n in (10_000, 20_000, 10_000)
+    )
+    pd.testing.assert_frame_equal(first, again)
+    assert longer["samples"].tolist() == [20_000, 20_000]
+    assert (longer["value"] != first["value"]).all()
 
 
 def test_a_candidate_that_diverges_is_recorded_and_not_chosen(points, tmp_path):

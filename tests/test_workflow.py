@@ -83,6 +83,21 @@ def test_a_comparison_trains_the_baseline_and_its_rivals_apart_from_the_figures(
     assert jobs == Counter(expected)
 
 
+def test_the_comparisons_searches_are_kept_apart_from_the_figures(source, tmp_path):
+    """Of MCEM a run has one objective, its end's: a longer search of a cell would stand in for a shorter one."""
+    config = [*SMOKE_DIGITS, "comparison={estimators: [mcem]}"]
+    text = succeeded(
+        snakemake(source, tmp_path, "--dry-run", "--printshellcmds", "compare", "figure3", config=config)
+    )
+    stores = {"results/comparison": set(), "results/step_sizes": set()}
+    for root, output in re.findall(r"aevb step-size .*--store-root (\S+) --output (\S+)", text):
+        stores["/".join(output.split("/")[:2])].add(root)
+    apart, shared = stores.values()
+    assert apart
+    assert shared
+    assert not apart & shared
+
+
 def test_an_added_estimator_is_held_to_the_rules_before_its_training(source, tmp_path):
     mine = tmp_path / "a folder" / "mine.py"
     mine.parent.mkdir()

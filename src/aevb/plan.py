@@ -172,7 +172,7 @@ class Plan(Strict):
         return self._search(searched, self.estimators[cell.estimator].search_samples)
 
     def comparison_search(self, cell: Cell) -> Search:
-        """The search of a cell of the comparison: on the cell itself, and as long for every method."""
+        """The search of a cell of the comparison: not of its family's N_z, and as long for every method."""
         return self._search(cell, self.comparison.search_samples[cell.dataset])
 
     def _search(self, cell: Cell, samples: float) -> Search:

@@ -9,7 +9,10 @@ from aevb.provenance import PACKAGE, commit, estimator, sources
 PAPER_CELLS = EXPERIMENTS.all_cells()
 CELLS = {cell.path: cell for cell in EXPERIMENTS.every_cell()}
 SEARCHES = {
-    search.cell.path: search for search in map(EXPERIMENTS.search, CELLS.values())
+    search.cell.path: search
+    for search in map(
+        EXPERIMENTS.search, [*PAPER_CELLS, *EXPERIMENTS.cells("full_vb")]
+    )
 }
 EVIDENCE_CODE = [
     *("processor", "streams"),

@@ -50,15 +50,19 @@ def step_size(
 
 
 def _candidate(search: Search, run: Run) -> dict[str, Any]:
-    bounds = [row["bound"] for row in run.trace.rows if row["split"] == "train"]
-    criterion, value = ("train_bound", bounds[-1]) if bounds else ("log_joint", run.trace.surrogate)
+    """A candidate at the search's end, however far a longer search has trained it."""
+    bounds = [row for row in run.trace.rows if row["split"] == "train"]
+    # a full-batch iteration is whole: its report may stand a little behind the end
+    end = next((row for row in bounds if row["samples"] >= search.samples), bounds[-1] if bounds else None)
+    samples = end["samples"] if end else run.trace.samples
+    criterion, value = ("train_bound", end["bound"]) if end else ("log_joint", run.trace.surrogate)
     return search.cell.identity | {
         "step_size": run.member.step_size,
         "seed": run.member.seed,
-        "samples": run.trace.samples,
+        "samples": samples,
         "criterion": criterion,
         "value": value,
-        "diverged": run.trace.diverged_at is not None or not np.isfinite(value),
+        "diverged": run.trace.lost_by(samples) or not np.isfinite(value),
     }
 
 
