@@ -42,6 +42,30 @@ def test_the_readme_says_what_the_table_shows():
     assert f"end {low:.1f} to {high:.1f} nats above AEVB in log p(x)" in text
     assert (likelihood["ci_low"] > 0).all()
     assert set(likelihood["verdict"]) == {"no difference shown"}
-    assert not (bound["ci_low"] > 0).any()
+    alone = likelihood["p_value"].map("{:.2f}".format)
+    names = ["dreg", "reweighted_wake_sleep", "iwae", "renyi"]
+    said = "alone `dreg` has p = {}, `reweighted_wake_sleep` {}, `iwae` {} and `renyi` {}".format(
+        *alone[names]
+    )
+    tests = found["p_value"].notna().sum()
+    assert (
+        f"{said}, and among the {tests} tests of the table no less than {likelihood['p_adjusted'].min():.2f}"
+        in text
+    )
+    assert not (found.xs("bound", level="metric")["ci_low"] > 0).any()
+    assert bound.loc["iwae", "ci_high"] < 0
+    both = found.loc["score_function_loo"].loc[["bound", "log_likelihood"]]
+    assert (both["ci_high"] < 0).all()
+    said = "with p = {:.2f} and {:.2f} alone and {:.2f} and {:.2f} in the table"
+    assert said.format(*both["p_value"], *both["p_adjusted"]) in text
     assert set(TABLE["step_size"]) == set(TABLE["baseline_step_size"]) == {0.1}
     assert set(TABLE["n_seeds"]) == {12}
+
+
+def test_the_table_has_the_step_sizes_of_the_searches():
+    searches = pd.read_csv(ROOT / "results/reference/comparison_step_sizes.csv")
+    chosen = searches[searches["chosen"] & searches["dataset"].eq("mnist")].set_index("estimator")[
+        "step_size"
+    ]
+    assert set(TABLE["estimator"]) | {"aevb"} == set(chosen.index)
+    assert (TABLE["step_size"] == TABLE["estimator"].map(chosen)).all()
