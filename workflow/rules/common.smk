@@ -10,9 +10,7 @@ PAPER_CELLS = EXPERIMENTS.all_cells()
 CELLS = {cell.path: cell for cell in EXPERIMENTS.every_cell()}
 SEARCHES = {
     search.cell.path: search
-    for search in map(
-        EXPERIMENTS.search, [*PAPER_CELLS, *EXPERIMENTS.cells("full_vb")]
-    )
+    for search in map(EXPERIMENTS.search, [*PAPER_CELLS, *EXPERIMENTS.cells("full_vb")])
 }
 EVIDENCE_CODE = [
     *("processor", "streams"),
