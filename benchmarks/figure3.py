@@ -16,3 +16,9 @@ def curve(comparison: pd.DataFrame, method: str, n_train: int) -> pd.DataFrame:
     """Of the table `paper_comparison` one method with N_train training points, by split and samples."""
     is_shown = comparison[["figure", "method", "n_train"]].eq([3, method, n_train]).all(axis=1)
     return comparison[is_shown].set_index(["split", "samples"]).sort_index()
+
+
+def at(curve: pd.DataFrame, split: str, samples: int) -> pd.Series:
+    """A curve's row for a report point, or the next: an iteration of Monte Carlo EM is whole and may end behind it."""
+    row: pd.Series = curve.loc[split].loc[samples:].iloc[0]
+    return row

@@ -100,8 +100,7 @@ def rows_of(
     rows = []
     for split, values in found.items():
         for samples, at in zip(reading.samples, values, strict=True):
-            # an iteration of Monte Carlo EM is whole, so that its report may stand a little behind
-            beside = shown.loc[split].loc[samples:].iloc[0]
+            beside = figure3.at(shown, split, samples)
             known = {name: getattr(reading, name) for name in ("method", "n_train")}
             known |= {"reading": reading.name, "split": split, "samples": samples}
             known |= {"paper": beside["paper"], "ours": beside["ours"], "log_likelihood": np.mean(at)}

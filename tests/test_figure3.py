@@ -23,6 +23,13 @@ def test_a_curve_is_of_one_method_and_training_set_of_figure_3():
     assert figure3.curve(pd.DataFrame(rows), "aevb", 1000)["ours"].to_dict() == {("test", 10): -4.0}
 
 
+def test_a_report_point_has_the_row_at_it_or_else_the_next():
+    index = pd.MultiIndex.from_product([["test", "train"], [100, 205, 400]], names=["split", "samples"])
+    curve = pd.DataFrame({"ours": [-3.0, -2.0, -1.0, -6.0, -5.0, -4.0]}, index=index)
+    assert [figure3.at(curve, "test", samples)["ours"] for samples in (100, 200, 400)] == [-3.0, -2.0, -1.0]
+    assert figure3.at(curve, "train", 200)["ours"] == -5.0
+
+
 @pytest.mark.parametrize(
     ("name", "values"),
     [
@@ -40,8 +47,7 @@ def test_what_stands_beside_a_reading_is_what_is_kept_now(name, values):
     for (method, n_train), rows in table.groupby(["method", "n_train"]):
         curve = figure3.curve(figure3.kept(), method, n_train)
         for _, row in rows.iterrows():
-            # an iteration of Monte Carlo EM is whole, so that its report may stand a little behind
-            beside = curve.loc[row["split"]].loc[row["samples"] :].iloc[0]
+            beside = figure3.at(curve, row["split"], row["samples"])
             for column in values:
                 same = pytest.approx(beside[column], abs=1e-4, nan_ok=True)
                 assert row[column] == same, (method, n_train, row["split"], row["samples"], column)
