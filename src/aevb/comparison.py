@@ -26,17 +26,8 @@ EXACT = 2**16  # sign patterns up to which all are enumerated
 
 CELL = [name for name in Cell.IDENTITY if name != "estimator"]
 COLUMNS = [
-    *(
-        *CELL,
-        "samples",
-        "estimator",
-        "step_size",
-        "baseline",
-        "baseline_step_size",
-        "metric",
-        "unit",
-        "n_seeds",
-    ),
+    *(*CELL, "samples", "estimator", "step_size", "baseline", "baseline_step_size"),
+    *("metric", "unit", "n_seeds"),
     *("value", "baseline_value", "difference", "ci_low", "ci_high", "p_value", "p_adjusted", "verdict"),
 ]
 
