@@ -19,6 +19,6 @@ def curve(comparison: pd.DataFrame, method: str, n_train: int) -> pd.DataFrame:
 
 
 def at(curve: pd.DataFrame, split: str, samples: int) -> pd.Series:
-    """A curve's row for a report point, or the next: an iteration of Monte Carlo EM is whole and may end behind it."""
+    """A curve's row for a report point, or the next: an iteration of Monte Carlo EM is whole and can end behind."""
     row: pd.Series = curve.loc[split].loc[samples:].iloc[0]
     return row
