@@ -57,6 +57,7 @@ class Alternative(NamedTuple):
 NOTHING = Change("__init__.py", "", "")
 BINARISED = Change("bounds.py", ".div_(scale)", ".div_(scale).round_()")
 SCALE = Change("data.py", "        256.0,", "        255.0,")
+MNIST_SCALE = Change("data.py", "        255.0,", "        256.0,")
 SPLIT = Change("data.py", "np.random.RandomState(0)", "np.random.RandomState(1)")
 WIDE_START = Change("models.py", "INITIAL_STD = 0.01", "INITIAL_STD = 0.1")
 NO_BIAS = Change(
@@ -171,6 +172,7 @@ ALTERNATIVES = (
     Alternative("prior on parameters", "of standard deviation 1/4", (MNIST,), NARROW_PRIOR),
     Alternative("prior on parameters", "of standard deviation 1/4", (SLEEPY_MNIST,), NARROW_PRIOR_ASLEEP),
     Alternative("prior on parameters", "in full for every minibatch", (LONG_SLEEPY,), FULL_PRIOR_ASLEEP),
+    Alternative("scale of MNIST", "/256", (MNIST,), MNIST_SCALE),
 )
 
 
