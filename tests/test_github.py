@@ -1,0 +1,44 @@
+"""What the workflows of .github type is there to be typed."""
+
+import re
+import subprocess
+
+import pytest
+import yaml
+
+from aevb import jobs
+from workflows import ROOT
+
+FILES = sorted((ROOT / ".github/workflows").glob("*.yml"))
+COMMANDS = [
+    (path.name, step["run"])
+    for path in FILES
+    for job in yaml.safe_load(path.read_text())["jobs"].values()
+    for step in job["steps"]
+    if "run" in step
+]
+RULES = "\n".join(path.read_text() for path in [ROOT / "Snakefile", *(ROOT / "workflow/rules").glob("*.smk")])
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+
+def test_there_are_workflows():
+    assert {path.name for path in FILES} == {"ci.yml", "release.yml"}
+    assert {"ci.yml", "release.yml"} == {name for name, _ in COMMANDS}
+
+
+@pytest.mark.parametrize(("file", "command"), COMMANDS)
+def test_commands_are_shell_and_name_what_exists(file, command):
+    plain = re.sub(r"\$\{\{.*?\}\}", "x", command)
+    subprocess.run(["bash", "-n", "-c", plain], check=True)
+    for target in re.findall(r"\bmake (\w+)", command):
+        assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
+    for rule in re.findall(r"snakemake --cores all (\w+)", command):
+        assert re.search(rf"^rule {rule}:", RULES, re.MULTILINE), rule
+    for job in re.findall(r"python -m aevb (\w+)", command):
+        assert job in jobs.NAMES
+
+
+def test_a_release_has_the_archive_that_the_readme_installs():
+    release = " ".join(command for name, command in COMMANDS if name == "release.yml")
+    assert "results/release/laptop.tar" in release
+    assert "python -m aevb install --archive" in (ROOT / "README.md").read_text()
