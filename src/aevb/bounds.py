@@ -1,4 +1,4 @@
-"""The lower bound on held-out or training points, from weights alone: a method never grades itself."""
+"""The lower bound of Figure 2, on held-out or training points, from weights alone: a method never grades itself."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Blocks of training steps, as fast as the device allows, without a change of what a step computes.
+"""Blocks of training steps (Algorithm 1), as fast as the device allows, without a change of what a step computes.
 
 On a CPU the step is recorded once and replayed as a flat program. On a GPU, where launching an operation costs more
 than most operations, a whole block of steps with its draws is captured as one CUDA graph: data, state and random

@@ -74,7 +74,7 @@ class Model:
         }
 
     def encode(self, phi: Weights, x: Tensor) -> Gaussian:
-        """q(z | x), Appendix C.2: (M, B, D) -> parameters (M, B, N_z)."""
+        """q(z | x), eq. 9 and Appendix C.2: (M, B, D) -> parameters (M, B, N_z)."""
         return Gaussian(*mlp(phi, x).chunk(2, -1))
 
     def decode(self, theta: Weights, z: Tensor) -> Bernoulli | Gaussian:
@@ -122,7 +122,7 @@ class GaussianModel(Model):
         return Gaussian(torch.sigmoid(mu), threshold(log_var, self.log_var_floor, self.log_var_floor))
 
     def generate(self, theta: Weights, z: Tensor, noise: Tensor) -> Tensor:
-        """x ~ p(x | z), clipped to [0, 1] like a pixel, as in the authors' code.
+        """x ~ p(x | z), clipped to [0, 1] like a pixel, as the authors' auto-encoders generate.
 
         Wake-sleep dreams with it, and its results on Frey Face depend on the clipping: see docs/deviations.md.
         """

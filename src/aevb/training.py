@@ -1,4 +1,4 @@
-"""The only training loop: draws, batches, stacks, report points, checkpoints.
+"""The only training loop (Algorithm 1): draws, batches, stacks, report points, checkpoints.
 
 Several runs of one cell (seeds, or candidate step sizes) train as one stack. Everything random comes from streams
 keyed by (seed, purpose, block of steps), never by a position in the stack, so a resumed or extended run sees the

@@ -113,7 +113,8 @@ def ascend(
 ) -> Estimator:
     """The estimator that follows the gradient of `objective(model, params, x, eps)`, summed over the minibatch.
 
-    x (M, B, D); eps (M, n_samples, B, N_z), standard normal.
+    x (M, B, D); eps (M, n_samples, B, N_z), standard normal. Algorithm 1, but that the sum is M/N of eq. 8's, and so
+    is the prior that is added.
     """
 
     def init(params: Params) -> State:

@@ -1,4 +1,4 @@
-"""Wake-sleep (Hinton, Dayan, Frey & Neal 1995), the paper's on-line baseline.
+"""Wake-sleep (Hinton, Dayan, Frey & Neal 1995), the paper's on-line baseline (section 5).
 
     wake:   z ~ q(z | x) for data x;              theta ascends log p(x, z)
     sleep:  z ~ p(z), x ~ p(x | z), both dreamt;  phi   ascends log q(z | x)
