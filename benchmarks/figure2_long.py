@@ -45,6 +45,7 @@ READINGS = {
     "prior in full on the encoder alone": Reading(
         alternatives.FULL_PRIOR_AEVB_ENCODER, alternatives.MNIST.step_size
     ),
+    "prior of standard deviation 0.25": Reading(alternatives.NARROW_PRIOR, alternatives.MNIST.step_size),
     "step size 0.01": Reading(alternatives.NOTHING, 0.01),
     "step size 0.1": Reading(alternatives.NOTHING, 0.1),
     "drawn as 0 or 1 at every visit": Reading(alternatives.DRAWN, alternatives.MNIST.step_size),
@@ -65,6 +66,8 @@ RUNS = (
     Run(5, "prior in full on the encoder alone", 20_000_000),
     Run(20, "prior in full on the encoder alone", 10_000_000),
     Run(5, "drawn as 0 or 1 at every visit", 10_000_000),
+    Run(3, "prior of standard deviation 0.25", 32_000_000),
+    Run(3, "step size 0.01", 20_000_000),
 )
 COLUMNS = ["n_latent", "reading", "split", "samples", "nats"]
 
