@@ -89,6 +89,41 @@ FULL_PRIOR_AEVB_ENCODER = Change(
 BIAS_PRIOR = Change("optimisers.py", "(False, 0.0)", "(False, prior)")
 NO_WARM_UP = Change("optimisers.py", ">= warm_up", ">= 0")
 UNCLIPPED = Change("models.py", ".clamp(0, 1)", "")
+SOFT_DREAMS = Change(  # decoded by softplus units, not clipped; the densities' units stay tanh
+    "estimators/wake_sleep.py",
+    "        return model.generate(theta, noise.z, noise.x).squeeze(1)",
+    "        tanh, torch.tanh = torch.tanh, torch.nn.functional.softplus\n"
+    "        try:\n"
+    "            return super(type(model), model).generate(theta, noise.z, noise.x).squeeze(1)\n"
+    "        finally:\n"
+    "            torch.tanh = tanh",
+)
+DEEP_DECODER = Change(  # z, a hidden layer of tanh units, another one, p(x | z)
+    "models.py",
+    "def build(n_features: int,",
+    """_mlp, _init = mlp, Model.init
+
+
+def mlp(weights: Weights, x: Tensor) -> Tensor:
+    if "w_first" not in weights:
+        return _mlp(weights, x)
+    return _mlp(weights, torch.tanh(affine(weights, "first", x)))
+
+
+def _with_another_layer(self: Model, generator: torch.Generator) -> Params:
+    params = _init(self, generator)
+    theta, shape = params.theta, (self.n_hidden, self.n_hidden)
+    theta |= {"w_first": theta["w_h"], "b_first": theta["b_h"]}
+    for name, size in ("w_h", shape), ("b_h", (1, self.n_hidden)):
+        theta[name] = INITIAL_STD * torch.randn(size, generator=generator, device=generator.device)
+    return params
+
+
+Model.init = _with_another_layer
+
+
+def build(n_features: int,""",
+)
 SCALED = Change("models.py", "*mlp(phi, x).chunk(2, -1)", "(h := mlp(phi, x).chunk(2, -1))[0], 0.1 * h[1]")
 IN_EPOCHS = Change(  # each model's list of minibatches left in its epoch hangs on the tensor of points
     "engine.py",
@@ -173,6 +208,15 @@ ALTERNATIVES = (
     Alternative("prior on parameters", "of standard deviation 1/4", (SLEEPY_MNIST,), NARROW_PRIOR_ASLEEP),
     Alternative("prior on parameters", "in full for every minibatch", (LONG_SLEEPY,), FULL_PRIOR_ASLEEP),
     Alternative("scale of MNIST", "/256", (MNIST,), MNIST_SCALE),
+    Alternative(
+        "wake-sleep's dreams",
+        "by softplus units, not clipped",
+        (SLEEPY_MNIST, RESTLESS_FREY),
+        SOFT_DREAMS,
+    ),
+    Alternative(
+        "hidden layers of the decoder", "two", (FREY, SLEEPY_FREY, RESTLESS_FREY, LONG_RESTLESS), DEEP_DECODER
+    ),
 )
 
 

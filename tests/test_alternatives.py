@@ -253,3 +253,25 @@ def test_a_reading_of_the_long_runs_stands_beside_the_paper_and_ours_at_the_same
 def test_the_readings_of_the_long_runs_can_still_be_put_into_the_source(tmp_path):
     for name in {run.reading for run in figure2_long.RUNS}:
         changes.changed_copy(figure2_long.READINGS[name].change, tmp_path)
+
+
+def test_the_deeper_decoder_has_two_hidden_layers_and_the_encoder_one(tmp_path):
+    """What z has to pass: with either layer's weights at zero nothing of it arrives."""
+    source = changes.changed_copy(alternatives.DEEP_DECODER, tmp_path)
+    asked = tmp_path / "asked.py"
+    asked.write_text(
+        "import json, torch\n"
+        "from aevb import models, trees\n"
+        "model = models.build(6, 5, 2, -13.6)\n"
+        "params = trees.stack([model.init(torch.Generator().manual_seed(0))])\n"
+        "z = torch.randn(1, 1, 4, 2)\n"
+        "def spread(theta): return model.decode(theta, z).mu.std(2).max().item()\n"
+        "def without(name): return params.theta | {name: torch.zeros_like(params.theta[name])}\n"
+        "spreads = [spread(params.theta), *(spread(without(name)) for name in ('w_first', 'w_h'))]\n"
+        "print(json.dumps([sorted(params.theta), sorted(params.phi), *spreads]))\n"
+    )
+    theta, phi, spread, *without = changes.printed_with(source, str(asked))
+    assert theta == ["b_first", "b_h", "b_out", "w_first", "w_h", "w_out"]
+    assert phi == ["b_h", "b_out", "w_h", "w_out"]
+    assert spread > 0
+    assert without == [0, 0]
