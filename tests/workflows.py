@@ -35,6 +35,12 @@ IDENTITY = ["dataset", "estimator", "n_hidden", "n_latent", "n_train"]
 # ------------------------------------------------------------------------------------------------- helpers
 
 
+def rule_names():
+    """The names of the workflow's rules."""
+    files = [ROOT / "Snakefile", *(ROOT / "workflow/rules").glob("*.smk")]
+    return {name for path in files for name in re.findall(r"^rule (\w+):", path.read_text(), re.MULTILINE)}
+
+
 def copy_of_the_source(folder, *without):
     """What a clone holds, below `folder`: no runs, no environment."""
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", *without)
