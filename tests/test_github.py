@@ -37,10 +37,10 @@ def test_commands_are_shell_and_name_what_exists(file, command):
         assert job in jobs.NAMES
 
 
-def test_a_release_has_the_archive_that_the_readme_installs():
+def test_a_release_has_the_archive_that_the_page_installs():
     release = " ".join(command for name, command in COMMANDS if name == "release.yml")
     assert "results/release/laptop.tar" in release
     options = "--store-root results/.cells"
     assert re.search(rf"python -m aevb install --archive \S+ {options}", release)
-    readme = " ".join((ROOT / "README.md").read_text().split())
-    assert f"python -m aevb install --archive FILE {options}" in readme
+    page = " ".join((ROOT / "docs/scaling.md").read_text().split())
+    assert f"python -m aevb install --archive FILE {options}" in page

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aevb import UserError, data, energy, jobs, kept, markdown, models, provenance, store, tables
+from aevb import UserError, closeness, data, energy, jobs, kept, models, provenance, store, tables
 from aevb.__main__ import main
 from aevb.experiments import (
     Cell,
@@ -535,7 +535,11 @@ def test_pages_are_html_and_name_their_table(tmp_path):
         assert "1,000" in text
 
 
-PAGE = "# Title\n<!-- paper-comparison:begin -->\nold\n<!-- paper-comparison:end -->\nthe end\n"
+def page(*names):
+    return "# Title\n" + "".join(f"<!-- {name}:begin -->\nold\n<!-- {name}:end -->\n" for name in names)
+
+
+PAGES = {"README.md": page("in-short", "curve-by-curve"), "curves.md": page("paper-comparison")}
 
 
 @pytest.fixture
@@ -545,11 +549,12 @@ def clone(runs, tmp_path):
     (tmp_path / "figure4.png").write_bytes(b"a picture")
     where = {"references": tmp_path / "references", "shown": tmp_path / "shown"}
     keep.keep(runs=certificates, marginal=[], pictures=[tmp_path / "figure4.png"], **where)
-    (tmp_path / "README.md").write_text(PAGE)
+    for name, text in PAGES.items():
+        (tmp_path / name).write_text(text)
     return tmp_path
 
 
-def readme(clone, reasons=(*markdown.PANEL, "why")):
+def readme(clone, reasons=(*closeness.PANEL, "why")):
     """As if the digits were MNIST and the paper had them."""
     shown = CELL.model_copy(update={"dataset": "mnist"})
     for table in (clone / "references/kept").iterdir():
@@ -562,8 +567,8 @@ def readme(clone, reasons=(*markdown.PANEL, "why")):
     keep.readme(
         **{"paper": clone / "paper.csv", "figure2": [shown], "figure3": []},
         **{"references": clone / "references"},
-        **{"readme": clone / "README.md", "shown": clone / "shown"},
-        **{"drawn": clone / "drawn/figure2", "output": clone / "readme.md"},
+        **{"readme": clone / "README.md", "curves": clone / "curves.md"},
+        **{"shown": clone / "shown", "drawn": clone / "drawn"},
     )
 
 
@@ -599,16 +604,20 @@ def test_log_likelihoods_are_kept_of_the_runs_that_are(runs, clone):
     assert (found["seed"], found["evidence_estimator"]) == (1, "appendix_d_robust")
 
 
-def test_the_readme_gets_the_table_between_its_markers_and_figure_2_beside_it(clone):
+def test_the_pages_get_their_tables_and_the_figures_beside_them(clone):
     readme(clone)
-    text, block = (clone / "README.md").read_text(), (clone / "readme.md").read_text()
-    assert text == PAGE.replace("old", block)
-    assert "| AEVB | 0.02 M | 2 | -29.0 |" in block
+    text, table = (clone / "README.md").read_text(), (clone / "curves.md").read_text()
+    assert "| Figure 2, MNIST: AEVB | 2 | 2, within 1 nat |" in text
+    assert "\nold\n" not in text
+    assert text.startswith("# Title\n<!-- in-short:begin -->\n")
+    assert "| AEVB | 0.02 M | 2 | -29.0 |" in table
     assert pd.read_csv(clone / "references/paper_comparison.csv").columns.tolist() == [
         *tables.COMPARISON,
         "n_seeds",
     ]
-    assert (clone / "shown/figure2.png").read_bytes() == (clone / "drawn/figure2.png").read_bytes()
+    for name in ("figure2", "distances"):
+        assert (clone / f"shown/{name}.png").read_bytes() == (clone / f"drawn/{name}.png").read_bytes()
+    assert not (clone / "shown/figure3.png").exists()  # none of its runs is kept
     readme(clone)
     assert (clone / "README.md").read_text() == text
 
@@ -619,15 +628,15 @@ def test_without_a_kept_run_of_the_paper_the_readme_is_left_alone(clone):
         path.write_text(path.read_text().splitlines()[0] + "\n")
     with pytest.raises(UserError, match=r"No run in .*kept is of the paper's figures"):
         readme(clone)
-    assert (clone / "README.md").read_text() == PAGE
+    assert {name: (clone / name).read_text() for name in PAGES} == PAGES
 
 
 def test_a_readme_without_markers_is_left_alone_and_so_is_the_reference(clone):
     (clone / "README.md").write_text("# Title\n")
-    with pytest.raises(UserError, match="paper-comparison:begin"):
+    with pytest.raises(UserError, match="in-short:begin"):
         readme(clone)
     assert (clone / "README.md").read_text() == "# Title\n"
-    assert not (clone / "readme.md").exists()
+    assert (clone / "curves.md").read_text() == PAGES["curves.md"]
     assert not (clone / "references/paper_comparison.csv").exists()
     assert not (clone / "shown/figure2.png").exists()
 
@@ -635,7 +644,7 @@ def test_a_readme_without_markers_is_left_alone_and_so_is_the_reference(clone):
 def test_reasons_that_lack_a_column_are_one_sentence_and_the_readme_is_left_alone(clone):
     with pytest.raises(UserError, match=r"reasons.csv: .*Take the committed one again"):
         readme(clone, reasons=["figure", "why"])
-    assert (clone / "README.md").read_text() == PAGE
+    assert {name: (clone / name).read_text() for name in PAGES} == PAGES
 
 
 def files_with(stem):

@@ -1,6 +1,5 @@
-"""The README's results: one line a curve, what is far from the paper in bold, and nothing that is not committed."""
+"""The table of all end values, and what stands between a page's markers: nothing that is not committed."""
 
-import re
 import shutil
 from pathlib import Path
 
@@ -43,15 +42,8 @@ def costs(seeds=1, **changes):
     return pd.DataFrame([cell | run | changes for run in runs])
 
 
-NO_REASONS = pd.DataFrame(columns=[*markdown.PANEL, "why"])
-
-
-def lines(comparison, cost=None, reasons=NO_REASONS):
-    return markdown.comparison_table(comparison, costs() if cost is None else cost, reasons).splitlines()
-
-
-def block_of(comparison, cost):
-    return markdown.readme_block(comparison, cost, NO_REASONS)
+def lines(comparison, cost=None):
+    return markdown.comparison_table(comparison, costs() if cost is None else cost).splitlines()
 
 
 def test_a_line_is_at_the_last_point_common_to_train_and_test():
@@ -61,7 +53,7 @@ def test_a_line_is_at_the_last_point_common_to_train_and_test():
     header, _, line = lines(comparison)
     assert line == (
         "| 2 | MNIST, N_z = 3 | AEVB | 1 M | 1 | -155.3 | -155.1 [-156.1, -154.1] | +0.2 "
-        "| -150.0 | -149.4 [-150.4, -148.4] | +0.6 |  | 1.5 |"
+        "| -150.0 | -149.4 [-150.4, -148.4] | +0.6 | 1.5 |"
     )
     assert header.count("|") == line.count("|")
 
@@ -87,51 +79,6 @@ def test_no_runs_give_a_table_without_lines():
     assert len(lines(rows(10**6, -150.0).iloc[:0], costs().iloc[:0])) == 2
 
 
-@pytest.mark.parametrize(
-    ("difference", "dataset", "method", "bold"),
-    [
-        (1.1, "mnist", "aevb", True),
-        (-1.1, "mnist", "wake_sleep", True),
-        (0.9, "mnist", "mcem", False),
-        (24.0, "frey", "aevb", False),
-        (-26.0, "frey", "aevb", True),
-        (5.0, "frey", "wake_sleep", False),
-        (7.0, "frey", "wake_sleep", True),
-    ],
-)
-def test_what_is_far_from_the_paper_is_bold(difference, dataset, method, bold):
-    of = rows(10**6, -150.0 + difference, dataset=dataset, method=method)
-    [line] = lines(of, costs(dataset=dataset, estimator=method))[2:]
-    assert (f"| **{difference:+.1f}** |" in line) == bold
-    assert bold or f"| {difference:+.1f} |" in line
-
-
-def test_a_reason_stands_where_its_curve_is_bold():
-    near, far = rows(10**6, -150.2, n_latent=5), rows(10**6, -140.0)
-    both = pd.concat([far, near])
-    why = pd.DataFrame([IDENTITY | {"n_latent": n, "why": f"since {n}"} for n in (3, 5)])
-    header, _, *found = lines(both, pd.concat([costs(), costs(n_latent=5)]), why)
-    assert "| why, where bold |" in header
-    assert ["| **+10.0** | since 3 | 1.5 |" in found[0], "| -0.2 |  | 1.5 |" in found[1]] == [True, True]
-
-
-def test_every_curve_that_is_bold_has_a_reason_and_every_reason_such_a_curve():
-    reasons = pd.read_csv(ROOT / "results/reference/reasons.csv")
-    assert list(reasons) == [*markdown.PANEL, "why"]
-    assert not reasons.duplicated(markdown.PANEL).any()
-    comparison = pd.read_csv(ROOT / "results/reference/paper_comparison.csv")
-    bold = set()
-    for panel, at in comparison.groupby(markdown.PANEL):
-        figure, dataset, n_latent, n_train, method = panel
-        cost = costs(figure=figure, dataset=dataset, n_latent=n_latent, n_train=n_train, estimator=method)
-        if markdown.BOLD in markdown.comparison_table(at, cost, NO_REASONS):
-            bold.add(panel)
-    assert set(reasons[markdown.PANEL].itertuples(index=False, name=None)) == bold
-    anchors = re.findall(r"deviations\.md#([\w-]+)", " ".join(reasons["why"]))
-    titles = re.findall(r"^#+ (.*)$", (ROOT / "docs/deviations.md").read_text(encoding="utf-8"), re.M)
-    assert set(anchors) <= {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
-
-
 def test_minutes_per_million_are_those_of_the_figures_own_cell():
     # one cell of Figure 2 and one of Figure 3 have the same data, method, N_z and N_train: their widths differ
     both = pd.concat([costs(), costs(figure=3, n_hidden=100, seconds=60.0)])
@@ -147,24 +94,20 @@ def test_kilojoules_per_million_are_those_of_metered_runs_and_stand_where_there_
     assert header.endswith(" | min/M | kJ/M |")
     assert rule.count("|") == header.count("|")
     assert [line.split(" | ")[-1] for line in table] == ["4.5 |", "– |"]
-    assert markdown.KILOJOULES in block_of(comparison, both)
-    assert "kJ/M" not in block_of(rows(10**6, -150.0), costs())
+    assert markdown.KILOJOULES in markdown.comparison_block(comparison, both)
+    assert "kJ/M" not in markdown.comparison_block(rows(10**6, -150.0), costs())
 
 
-def test_the_block_names_its_source_seeds_hours_and_devices():
+def test_the_block_names_hours_and_devices():
     comparison = rows(10**6, -153.0)
-    block = block_of(comparison, costs(seconds=7200.0))
+    block = markdown.comparison_block(comparison, costs(seconds=7200.0))
     note, table = block.split("\n\n")  # Markdown wants an empty line before a table
-    assert table == markdown.comparison_table(comparison, costs(seconds=7200.0), NO_REASONS)
-    assert note.startswith("1 seed a curve, 2.0 hours of training in all on cpu (1 thread a run).")
-    assert "`results/reference/kept/`" in note
+    assert table == markdown.comparison_table(comparison, costs(seconds=7200.0))
+    assert note.startswith("2.0 hours of training in all on cpu (1 thread a run).")
     assert "|" not in note
-    five = rows(10**6, -153.0, n_seeds=5)
-    assert block_of(five, costs(5)).startswith("5 seeds a curve, ")
     others = costs(n_latent=5, device="cuda", threads=2)
-    mixed = pd.concat([five, rows(10**6, -153.0, n_latent=5)])
-    many = block_of(mixed, pd.concat([costs(5), others]))
-    assert many.startswith("1 to 5 seeds a curve, ")
+    mixed = pd.concat([comparison, rows(10**6, -153.0, n_latent=5)])
+    many = markdown.comparison_block(mixed, pd.concat([costs(5), others]))
     assert "on cpu (1 thread a run) and cuda (2 threads a run)" in many
 
 
@@ -179,27 +122,29 @@ def test_markers():
             markdown.insert_between_markers(broken, "results", block)
 
 
-def test_the_readme_shows_the_kept_runs_and_nothing_else(tmp_path):
-    # the README's numbers come from results/reference/kept by `snakemake readme`
-    page, shown = ROOT / "README.md", tmp_path / "shown"
+def test_the_pages_show_the_kept_runs_and_nothing_else(tmp_path):
+    # their numbers come from results/reference/kept by `snakemake readme`
+    pages = {"readme": ROOT / "README.md", "curves": ROOT / "docs/curves.md"}
     experiments = config.read(ROOT / "config.yaml")
     shutil.copytree(ROOT / "results/reference/kept", tmp_path / "kept")
     shutil.copy(ROOT / "results/reference/reasons.csv", tmp_path)
-    (tmp_path / "README.md").write_text(page.read_text(encoding="utf-8"), encoding="utf-8")
+    for page in pages.values():
+        shutil.copy(page, tmp_path)
     jobs.load("readme")(
         paper=ROOT / "results/reference/paper.csv",
         figure2=experiments.cells("figure2"),
         figure3=experiments.cells("figure3"),
         references=tmp_path,
-        readme=tmp_path / "README.md",
-        shown=shown,
-        drawn=tmp_path / "figure2",
-        output=tmp_path / "readme.md",
+        **{name: tmp_path / page.name for name, page in pages.items()},
+        shown=tmp_path / "shown",
+        drawn=tmp_path / "drawn",
     )
-    assert (tmp_path / "README.md").read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
+    for page in pages.values():
+        assert (tmp_path / page.name).read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
     written = (tmp_path / "paper_comparison.csv").read_text()
     assert written == (ROOT / "results/reference/paper_comparison.csv").read_text()
-    assert (shown / "figure2.png").read_bytes().startswith(b"\x89PNG")
-    for n in (2, 3, 4, 5):
-        assert f"(docs/figures/figure{n}.png)" in page.read_text(encoding="utf-8")
-        assert (ROOT / f"docs/figures/figure{n}.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("figure2", "figure3", "distances"):
+        assert (tmp_path / f"shown/{name}.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("distances", "figure2", "figure3", "figure4", "figure5"):
+        assert f"(docs/figures/{name}.png)" in pages["readme"].read_text(encoding="utf-8")
+        assert (ROOT / f"docs/figures/{name}.png").read_bytes().startswith(b"\x89PNG")

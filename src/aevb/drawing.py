@@ -23,6 +23,7 @@ METHOD_COLOURS = {  # the paper's three as in the paper; the same in every figur
 }
 OTHER_COLOURS = ["goldenrod", "navy", "limegreen", "crimson", "turquoise"]  # the reader's own estimators
 FEW_POINTS = 15  # curves with fewer report points show them
+FEWER_SEEDS = 0.8  # the width of a line where not all seeds went so far
 
 
 def method_colours(methods: Iterable[str]) -> dict[str, str]:
@@ -34,10 +35,14 @@ def method_colours(methods: Iterable[str]) -> dict[str, str]:
 
 
 def draw_curve(axes: Axes, curve: pd.DataFrame, line_style: str, colour: str) -> None:
-    """One method's rows of `curves.over_seeds`, with their band or bars."""
+    """One method's rows of `curves.over_seeds`, with their band or bars; thinner where fewer seeds went further."""
     samples, nats, low, high = (curve[name].to_numpy() for name in ["samples", "nats", "low", "high"])
-    marker = "." if len(curve) < FEW_POINTS else ""  # a curve of one point is no line
-    axes.plot(samples, nats, line_style, color=colour, marker=marker)
+    line: dict[str, Any] = {"linestyle": line_style, "color": colour}
+    line["marker"] = "." if len(curve) < FEW_POINTS else ""  # a curve of one point is no line
+    all_seeds = int((curve["n_seeds"] == curve["n_seeds"].max()).sum())
+    axes.plot(samples[:all_seeds], nats[:all_seeds], **line)
+    if all_seeds < len(curve):
+        axes.plot(samples[all_seeds - 1 :], nats[all_seeds - 1 :], linewidth=FEWER_SEEDS, **line)
     if curve["n_seeds"].max() > 1:
         axes.fill_between(samples, low, high, color=colour, alpha=0.1, linewidth=0)
     elif np.isfinite(low).any():

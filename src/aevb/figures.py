@@ -94,8 +94,8 @@ def figure3(marginal: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     +-1.96 standard errors over data points. A panel shows the paper's window, except that it ends where ours end (or
     at twice the paper's first point, unless ours would then fill less than a fifth of it) and that it grows down
     and up as in `figure2`. A panel in which none of the paper's points is left says where they begin.
-    Below each stands what the paper's estimator would have reported less the certified value that is drawn above.
-    Raises UserError when no run belongs to the figure.
+    Below each stands, where it was computed, what the paper's kernel density reports on the chains of the certified
+    value that is drawn above, less that value. Raises UserError when no run belongs to the figure.
     """
     ours = over_seeds(figure3_curves(marginal))
     differences = over_seeds(figure3_differences(marginal))
@@ -104,14 +104,14 @@ def figure3(marginal: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     rows = _rows(ours, "n_train")
     n_columns = max(map(len, rows.values()))
     with style.context(STYLE):
-        figure = Figure(figsize=(3.4 * n_columns + 1.5, 4.3 * len(rows)), layout="constrained")
-        heights = [2.9, 1.4] * len(rows)
+        heights = ([2.9, 1.4] if len(differences) else [2.9]) * len(rows)
+        figure = Figure(figsize=(3.4 * n_columns + 1.5, sum(heights)), layout="constrained")
         grid = figure.add_gridspec(
             len(heights), n_columns + 1, width_ratios=[3.4] * n_columns + [1.5], height_ratios=heights
         )
         for row, (dataset, panels) in enumerate(rows.items()):
             for column, n_train in enumerate(panels):
-                axes = figure.add_subplot(grid[2 * row, column])
+                axes = figure.add_subplot(grid[row * len(heights) // len(rows), column])
                 theirs = _panel(paper, dataset, n_train=n_train)
                 mine = _panel(ours, dataset, n_train=n_train)
                 window = _figure3_window(dataset, n_train, mine, theirs)
@@ -123,12 +123,15 @@ def figure3(marginal: pd.DataFrame, paper: pd.DataFrame) -> Figure:
                 if len(theirs) and theirs["samples"].min() > window.right:
                     begin = f"the paper's curves begin at {theirs['samples'].min() / 1e6:.2g} million"
                     axes.text(0.98, 0.97, begin, transform=axes.transAxes, ha="right", va="top", fontsize=6)
-                below = figure.add_subplot(grid[2 * row + 1, column], sharex=axes)
-                _differences(below, _in_millions(_panel(differences, dataset, n_train=n_train)), colours)
-                below.set_xlabel("# Training samples evaluated (millions)")
+                lowest = axes
+                if len(differences):
+                    lowest = figure.add_subplot(grid[2 * row + 1, column], sharex=axes)
+                    _differences(lowest, _in_millions(_panel(differences, dataset, n_train=n_train)), colours)
+                lowest.set_xlabel("# Training samples evaluated (millions)")
                 if column == 0:
                     axes.set_ylabel("Marginal log-likelihood")
-                    below.set_ylabel("paper's estimator\n- certified")
+                    if lowest is not axes:
+                        lowest.set_ylabel("kernel density\n- certified, same chains")
         _legend(figure.add_subplot(grid[0, -1]), colours, with_paper=len(paper) > 0)
     return figure
 

@@ -1,83 +1,53 @@
-"""Tables as Markdown, and their place in the README and the pages of docs/: between two markers."""
+"""Tables as Markdown, and their place in a page: between two markers."""
 
 import re
-from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
 from aevb import UserError
+from aevb.closeness import PANEL, difference, ends, millions
 from aevb.curves import dataset_name, method_name
 
-PANEL = ["figure", "dataset", "n_latent", "n_train", "method"]  # what identifies a line of the comparison
-CLOSE = {"mnist": 1.0, "frey": 25.0}  # nats from the paper; what is further away is shown in bold
-CLOSE_AT_THE_FIXED_POINT = 6.0  # wake-sleep on Frey Face, which in the paper stays at one value
-BOLD = "**"
 KILOJOULES = "kJ/M: kilojoules that the device used for as many, where it has a meter. "
 
 
-def comparison_table(comparison: pd.DataFrame, costs: pd.DataFrame, reasons: pd.DataFrame) -> str:
-    """`paper_comparison` as the README shows it: train and test side by side, a line per panel and method.
+def comparison_table(comparison: pd.DataFrame, costs: pd.DataFrame) -> str:
+    """`paper_comparison` with all its numbers: train and test side by side, a line per panel and method.
 
     Each line is at the largest number of samples that ours and the paper's curves have in common; where fewer seeds
     got there than somewhere before, another line says how far the others got. costs: the runs of both figures,
     columns those of PANEL with `estimator` for `method`, `samples`, `seconds` and `joules`; where no run has joules,
-    the table has no column for them. reasons: the columns PANEL and `why`, which stands in lines with something bold.
+    the table has no column for them.
     """
     values = "paper | ours | differ by"
     units = {"min/M": _minutes_per_million} | ({"kJ/M": _kilojoules_per_million} if _metered(costs) else {})
     lines = [
-        f"| figure | panel | method | samples | seeds | train: {values} | test: {values} | why, where bold "
-        f"| {' | '.join(units)} |",
-        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|---|" + "--:|" * len(units),
+        f"| figure | panel | method | samples | seeds | train: {values} | test: {values} | {' | '.join(units)} |",
+        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|" + "--:|" * len(units),
     ]
-    why = reasons.set_index(PANEL)["why"].to_dict()
     runs = dict(list(costs.rename(columns={"estimator": "method"}).groupby(PANEL)))
     for identity, rows in comparison.groupby(PANEL):
         figure, dataset, n_latent, n_train, method = identity
         size = f"N_z = {n_latent}" if figure == 2 else f"N_train = {n_train}"
         panel = [str(figure), f"{dataset_name(str(dataset))}, {size}", method_name(str(method))]
         cost = [per_million(runs[identity]) for per_million in units.values()]
-        for at in _ends(rows):
+        for at in ends(rows):
             sides = [text for split in ("train", "test") for text in _values(at, split)]
-            reached = [_millions(at["samples"].iloc[0]), str(at["n_seeds"].iloc[0])]
-            reason = why.get(identity, "") if any(BOLD in text for text in sides) else ""
-            lines.append(f"| {' | '.join([*panel, *reached, *sides, reason, *cost])} |")
+            reached = [millions(at["samples"].iloc[0]), str(at["n_seeds"].iloc[0])]
+            lines.append(f"| {' | '.join([*panel, *reached, *sides, *cost])} |")
     return "\n".join(lines)
 
 
-def _ends(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """A curve's rows where it ends, by split: at the last point of all its seeds, and of fewer that went further.
-
-    Where one split's paper curve is cut short, points of both; with a single split, of that one.
-    """
-    splits = rows.groupby("samples").agg(shown=("split", "nunique"), n_seeds=("n_seeds", "min"))
-    points = splits[splits["shown"] == splits["shown"].max()].reset_index()
-    for reached in points.groupby("n_seeds")["samples"].max().sort_values():
-        yield rows[rows["samples"] == reached].set_index("split")
-
-
-def readme_block(comparison: pd.DataFrame, costs: pd.DataFrame, reasons: pd.DataFrame) -> str:
-    """What `snakemake readme` puts between the README's markers."""
+def comparison_block(comparison: pd.DataFrame, costs: pd.DataFrame) -> str:
+    """What `snakemake readme` puts between the markers of docs/curves.md."""
     note = (
-        f"{_seeds(comparison)} a curve, {costs['seconds'].sum() / 3600:.1f} hours of training in all on "
-        f"{_devices(costs)}. Figure 2 is the lower bound, Figure 3 the certified log p(x), in nats per data point, "
-        "higher is better; intervals are 95 %, over seeds; of a single seed, over data points in Figure 3 (the "
-        "paper's curve is of the same thousand), and Figure 2 has none. "
-        f"Bold: further from the paper than {CLOSE['mnist']:.0f} nat (MNIST), {CLOSE['frey']:.0f} nats (AEVB on Frey "
-        f"Face) or {CLOSE_AT_THE_FIXED_POINT:.0f} nats (wake-sleep on Frey Face). min/M: minutes for a million "
-        "training samples, beside other jobs; the paper's took 20 to 40. "
-        f"{KILOJOULES if _metered(costs) else ''}None: the run diverged or log p(x) of a point was refused. "
-        "Generated by `snakemake readme` from the runs that are kept in `results/reference/kept/`; every report "
-        "point: `results/reference/paper_comparison.csv`."
+        f"{costs['seconds'].sum() / 3600:.1f} hours of training in all on {_devices(costs)}. Intervals are 95 %, "
+        "over seeds; of a single seed, over data points in Figure 3 (the paper's curve is of the same thousand), and "
+        "Figure 2 has none. min/M: minutes for a million training samples, beside other jobs. "
+        f"{KILOJOULES if _metered(costs) else ''}None: the run diverged or log p(x) of a point was refused."
     )
-    return f"{note}\n\n{comparison_table(comparison, costs, reasons)}"
-
-
-def _seeds(comparison: pd.DataFrame) -> str:
-    numbers = comparison.groupby(PANEL)["n_seeds"].max()
-    fewest, most = numbers.min(), numbers.max()
-    return "1 seed" if most == 1 else f"{most if fewest == most else f'{fewest} to {most}'} seeds"
+    return f"{note}\n\n{comparison_table(comparison, costs)}"
 
 
 def _devices(costs: pd.DataFrame) -> str:
@@ -105,24 +75,11 @@ def _values(at: pd.DataFrame, split: str) -> tuple[str, str, str]:
     """The paper's value, ours with its interval, and their difference."""
     if split not in at.index:
         return "–", "–", "–"
-    row = at.loc[[split]].iloc[0]
+    row = at.loc[[split]].reset_index().iloc[0]
     if np.isnan(row["ours"]):
         return f"{row['paper']:.1f}", "none", "–"
     interval = f" [{row['ci_low']:.1f}, {row['ci_high']:.1f}]" if np.isfinite(row["ci_low"]) else ""
-    difference = f"{row['difference']:+.1f}"
-    if abs(row["difference"]) > _close(row):
-        difference = f"{BOLD}{difference}{BOLD}"
-    return f"{row['paper']:.1f}", f"{row['ours']:.1f}{interval}", difference
-
-
-def _close(row: pd.Series) -> float:
-    if (row["dataset"], row["method"]) == ("frey", "wake_sleep"):
-        return CLOSE_AT_THE_FIXED_POINT
-    return CLOSE[row["dataset"]]
-
-
-def _millions(samples: float) -> str:
-    return f"{samples / 1e6:.3g} M"
+    return f"{row['paper']:.1f}", f"{row['ours']:.1f}{interval}", difference(row)
 
 
 def insert_between_markers(text: str, name: str, block: str) -> str:

@@ -1,6 +1,6 @@
 # What the README shows, kept in the repository. Only on request, and whenever requested: `keep` trains what the present
-# scale lacks and adds it to what is kept; `readme` makes table and Figure 2 from what is kept, and trains nothing. SHOWN
-# is config.yaml whatever the command line chooses: the paper's figures.
+# scale lacks and adds it to what is kept; `readme` makes tables, Figures 2 and 3 and the distances from what is kept, and
+# trains nothing. SHOWN is config.yaml whatever the command line chooses: the paper's figures.
 rule keep:
     input:
         runs=listed(runs(PAPER_CELLS, "cell.json")),
@@ -10,7 +10,7 @@ rule keep:
             figure
             for figure in FIGURES
             if EXPERIMENTS.datasets == SHOWN.datasets
-            and figure.endswith(("3.png", "4.png", "5.png"))
+            and figure.endswith(("4.png", "5.png"))
         ],
     log:
         "results/logs/tables/keep.log",
@@ -36,8 +36,9 @@ rule readme:
         figure3=as_json(SHOWN.cells("figure3")),
         references=lambda wildcards, input: Path(input.paper).parent,
         readme=str(ROOT / "README.md"),
+        curves=str(ROOT / "docs/curves.md"),
         shown=str(ROOT / "docs/figures"),
     shell:
         "python -m aevb readme --paper {input.paper:q} --figure2 {params.figure2:q} --figure3 {params.figure3:q}"
-        " --references {params.references:q} --readme {params.readme:q} --shown {params.shown:q}"
-        " --drawn results/figures/kept_figure2 --output results/tables/readme.md 2> {log}"
+        " --references {params.references:q} --readme {params.readme:q} --curves {params.curves:q}"
+        " --shown {params.shown:q} --drawn results/figures/kept 2> {log}"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from aevb import UserError, drawing, figures, kept, markdown, tables
+from aevb import UserError, closeness, distances, drawing, figures, kept, markdown, tables
 from aevb.curves import select
 from aevb.experiments import Cell
 from aevb.files import write_bytes, write_table, write_text
@@ -14,7 +14,7 @@ from aevb.jobs.collect import read_runs
 def keep(runs: list[Path], marginal: list[Path], pictures: list[Path], references: Path, shown: Path) -> None:
     """Add runs, given by their cell.json, to those in references/kept, and say of each what became of it.
 
-    marginal: evidence.csv of cells of Figure 3. pictures: Figures 3 to 5 of these runs, which are shown from now on,
+    marginal: evidence.csv of cells of Figure 3. pictures: Figures 4 and 5 of these runs, which are shown from now on,
     unless a run that is kept is longer than the given one.
     """
     cells, curves = read_runs(runs)
@@ -48,37 +48,55 @@ def readme(
     figure3: list[Cell],
     references: Path,
     readme: Path,
+    curves: Path,
     shown: Path,
     drawn: Path,
-    output: Path,
 ) -> None:
-    """Put the kept runs beside the paper: the table into the README, Figure 2 into `shown`, every report point into
-    `references`, where reasons.csv says why a curve is far from the paper's. drawn: where Figure 2 is drawn, without
-    a suffix.
+    """Put the kept runs beside the paper: how close they are into the pages `readme` and `curves`, Figures 2 and 3
+    and the distances into `shown`, every report point into `references`, where reasons.csv says why a curve is far
+    from the paper's. drawn: a folder for the figures.
 
-    Raises UserError when nothing is kept, there are no reasons, or the README has no place for the table.
+    Raises UserError when nothing is kept, there are no reasons, or a page has no place for its tables.
     """
     bounds, likelihoods, runs = kept.read(references / "kept")
     theirs = pd.read_csv(paper)
-    bounds = select(bounds, figure2)
-    comparison = tables.paper_comparison(bounds, select(likelihoods, figure3), theirs)
+    bounds, likelihoods = select(bounds, figure2), select(likelihoods, figure3)
+    comparison = tables.paper_comparison(bounds, likelihoods, theirs)
     if comparison.empty:
         raise UserError(
             f"No run in {references / 'kept'} is of the paper's figures: train some and keep them first."
         )
+    reasons = _reasons(references / "reasons.csv")
     costs = pd.concat([select(runs, cells).assign(figure=n) for n, cells in ((2, figure2), (3, figure3))])
-    block = markdown.readme_block(comparison, costs, _reasons(references / "reasons.csv"))
-    page = markdown.insert_between_markers(readme.read_text(encoding="utf-8"), "paper-comparison", block)
-    drawing.save(figures.figure2(bounds, theirs), drawn)
+    blocks = {
+        readme: {
+            "in-short": closeness.in_short(comparison),
+            "curve-by-curve": closeness.curve_by_curve(comparison, reasons),
+        },
+        curves: {"paper-comparison": markdown.comparison_block(comparison, costs)},
+    }
+    pages = {page: _with(page.read_text(encoding="utf-8"), texts) for page, texts in blocks.items()}
+    pictures = {"figure2": figures.figure2(bounds, theirs), "distances": distances.distances(comparison)}
+    if len(likelihoods):
+        pictures["figure3"] = figures.figure3(likelihoods, theirs)
+    for name, figure in pictures.items():
+        drawing.save(figure, drawn / name)
     write_table(references / "paper_comparison.csv", comparison)
-    write_bytes(shown / "figure2.png", drawn.with_suffix(".png").read_bytes())
-    write_text(readme, page)
-    write_text(output, block)
+    for name in pictures:
+        write_bytes(shown / f"{name}.png", (drawn / f"{name}.png").read_bytes())
+    for page, text in pages.items():
+        write_text(page, text)
+
+
+def _with(page: str, blocks: dict[str, str]) -> str:
+    for name, block in blocks.items():
+        page = markdown.insert_between_markers(page, name, block)
+    return page
 
 
 def _reasons(path: Path) -> pd.DataFrame:
     """Raises UserError where there is no such file or a column is missing."""
     try:
-        return pd.read_csv(path, keep_default_na=False)[[*markdown.PANEL, "why"]]
+        return pd.read_csv(path, keep_default_na=False)[[*closeness.PANEL, "why"]]
     except (OSError, KeyError, ValueError) as error:
         raise UserError(f"{path}: {error}. Take the committed one again.") from None
