@@ -49,6 +49,16 @@ def test_differences_are_paired_and_have_the_t_interval_over_seeds():
     np.testing.assert_allclose(table.loc[table["quantity"] == "log p(x) of test points", "aevb"], -24)
 
 
+def test_log_p_is_read_where_the_bounds_end_although_one_method_was_trained_further():
+    evidence = marginal()
+    further = evidence.query("estimator == 'aevb'").assign(samples=6.3e5, log_likelihood=0.0)
+    table = appendix_f.table(last(bounds()), pd.concat([evidence, further]))
+    pd.testing.assert_frame_equal(table, appendix_f.table(last(bounds()), evidence))
+    elsewhere = evidence.assign(samples=evidence["samples"].where(evidence["estimator"] == "full_vb", 6.3e5))
+    only_there = appendix_f.table(last(bounds()), elsewhere).set_index("quantity")
+    assert only_there.loc["log p(x) of test points", ["aevb", "difference"]].isna().all().all()
+
+
 def test_one_seed_has_no_interval():
     frame, evidence = last(bounds()).query("seed == 0"), marginal().query("seed == 0")
     table = appendix_f.table(frame, evidence)

@@ -33,12 +33,14 @@ LINES: dict[str, Any] = {"train_running": ":", "train": "-", "test": "--"}
 def table(bounds: pd.DataFrame, marginal: pd.DataFrame) -> pd.DataFrame:
     """A row per cell and quantity, in nats per data point: MAP, full VB, full VB - MAP.
 
-    bounds, marginal: rows of the final bounds and of marginal_likelihood.csv. Values are means over seeds; ci_low,
-    ci_high the 95 % t-interval of the paired difference, empty for a single seed. An empty value was refused.
+    bounds, marginal: rows of the final bounds and of marginal_likelihood.csv, of which those at the end of a cell's
+    bounds count: a figure may have trained one of the two further. Values are means over seeds; ci_low, ci_high the
+    95 % t-interval of the paired difference, empty for a single seed. An empty value was refused, or is not known of
+    both at that point.
     """
     likelihood = marginal[marginal["evidence_estimator"] == CERTIFIED]
-    keys = [*CELL, "estimator", "seed", "split"]
-    last = likelihood.sort_values("samples").groupby(keys, sort=False).tail(1)
+    end = bounds.groupby(CELL)["samples"].max().rename("end")
+    last = likelihood.merge(end, on=CELL).query("samples == end")
     rows = pd.concat(
         [
             bounds.rename(columns={"bound": "nats"}),
