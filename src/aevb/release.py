@@ -13,16 +13,19 @@ import io
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from aevb import UserError
 from aevb.experiments import Strict
 from aevb.files import replace
+from aevb.store import RunStore
 
 MANIFEST = "manifest.json"
 # without the lock; with the checkpoint before, lest a run whose stack-mates are not here step back to its beginning
-KEPT = ("checkpoint.safetensors", "checkpoint.previous.safetensors", "weights-*.safetensors")
+CHECKPOINTS = ("checkpoint.safetensors", "checkpoint.previous.safetensors")
+KEPT = (*CHECKPOINTS, "weights-*.safetensors")
 
 
 class Manifest(Strict):
@@ -54,7 +57,8 @@ def pack(store: Path, seeds: Sequence[int], runs: Sequence[dict[str, Any]], outp
 def unpack(archive: Path, store: Path) -> tuple[Manifest, list[str]]:
     """Put the runs of an archive into a store; what was new there comes back: {digest}/seed{S} of each.
 
-    A run that the store has begun already stays as it is, whatever it holds.
+    A run of which the store has a checkpoint stays as it is. Of a new one the checkpoints come last, so that one that
+    was cut short is taken for new again. Runs are locked while they are written.
 
     Raises UserError, and leaves the store as it was, for an archive that is damaged or holds anything but runs.
     """
@@ -65,10 +69,11 @@ def unpack(archive: Path, store: Path) -> tuple[Manifest, list[str]]:
                 _require_run(name)
                 if _sha256(_content(opened, name)) != digest:
                     raise ValueError(f"{name} is not what the manifest says")
-            new = sorted({run_of(name) for name in manifest.files if not (store / run_of(name)).exists()})
-            for name in manifest.files:
-                if run_of(name) in new:
-                    _write(store / name, _content(opened, name))
+            new = [
+                run
+                for run, names in groupby(sorted(manifest.files, key=_checkpoints_last), run_of)
+                if _put(opened, store, run, list(names))
+            ]
     except (OSError, KeyError, ValueError, tarfile.TarError) as error:
         raise UserError(f"{archive} is no whole archive of trained runs: {error}. Fetch it again.") from None
     return manifest, new
@@ -77,6 +82,19 @@ def unpack(archive: Path, store: Path) -> tuple[Manifest, list[str]]:
 def run_of(name: str) -> str:
     """{digest}/seed{S} of a file's name."""
     return name.rsplit("/", 1)[0]
+
+
+def _checkpoints_last(name: str) -> tuple[str, bool, str]:
+    return run_of(name), name.endswith(CHECKPOINTS), name
+
+
+def _put(archive: tarfile.TarFile, store: Path, run: str, names: Sequence[str]) -> bool:
+    """Whether the run was new."""
+    with RunStore(store / run).lock():
+        new = not any((store / run / name).exists() for name in CHECKPOINTS)
+        for name in names if new else ():
+            _write(store / name, _content(archive, name))
+    return new
 
 
 def _kept(store: Path, seeds: Sequence[int]) -> Iterator[Path]:
