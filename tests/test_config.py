@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,36 @@ def test_every_entry_of_a_grid_is_positive(key, value):
 )
 def test_a_name_or_size_that_does_not_exist_is_refused(key, value, message):
     with pytest.raises(UserError, match=message):
+        config.parse(changed(key, value))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("estimators.iwae.settings.n_samples", 2.5, "a whole number is needed, not 2.5"),
+        ("estimators.iwae.settings.n_samples", 5.0, "a whole number is needed, not 5.0"),
+        ("estimators.aevb.settings.n_samples", 0, "at least 1 is needed, not 0"),
+        ("estimators.mcem.settings.n_leapfrog", 0, "at least 1 is needed, not 0"),
+        ("estimators.mcem.settings.acceptance", 1.5, "a share between 0 and 1 is needed, not 1.5"),
+    ],
+)
+def test_a_setting_that_no_estimator_can_have_is_refused(key, value, message):
+    with pytest.raises(UserError, match=re.escape(f"{key}: {message}")):
+        config.parse(changed(key, value))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("figures.figure2.mnist.n_train", [1000, 50_000]),
+        ("figures.figure3.mnist.n_latent", [2, 3]),
+        ("figures.figure4.mnist.n_train", [1000, 50_000]),
+        ("figures.figure5.mnist.n_train", [1000, 50_000]),
+        ("figures.figure5.mnist.estimators", ["aevb", "wake_sleep"]),
+    ],
+)
+def test_a_grid_whose_curves_a_figure_would_draw_as_one_is_refused(key, value):
+    with pytest.raises(UserError, match=re.escape(key)):
         config.parse(changed(key, value))
 
 

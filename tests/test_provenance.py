@@ -119,7 +119,7 @@ def mine(tmp_path):
 def test_a_file_of_the_readers_is_addressed_by_its_code_and_by_what_it_imports_from_the_suite(mine, tmp_path):
     module = provenance.estimator("mine", str(mine))
     assert module == str(mine)
-    assert provenance.settings_of(module, "build") == {"n_samples"}
+    assert provenance.settings_of(module, "build") == {"n_samples": 1}
     assert {str(mine), "estimators/aevb", "models"} <= set(provenance.modules(module))
     before = provenance.numerics_digest(module)
     elsewhere = tmp_path / "mine.py"

@@ -4,7 +4,7 @@ Each check raises ValueError with a sentence that begins with the key at fault.
 """
 
 import re
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from aevb import provenance
 from aevb.experiments import CERTIFIED, CHECKED_SEEDS, EVIDENCE, Dataset, GradientJob
@@ -43,8 +43,20 @@ def _check_estimators(config: "Config") -> None:
                 f"estimators.{name}: a name has small letters, digits and underscores, with a letter first"
             )
             _require(bool(re.fullmatch(provenance.IDENTIFIER, name)), small)
-        unknown = ", ".join(set(estimator.settings) - provenance.settings_of(module, "build"))
+        takes = provenance.settings_of(module, "build")
+        unknown = ", ".join(set(estimator.settings) - set(takes))
         _require(not unknown, f"estimators.{name}.settings: build() of {name}.py takes no {unknown}")
+        for setting, value in estimator.settings.items():
+            _check_setting(f"estimators.{name}.settings.{setting}", value, takes[setting])
+
+
+def _check_setting(where: str, value: int | float, default: Any) -> None:
+    """A whole number where the default is one, and not below 1 where the default is not."""
+    if type(default) is int:
+        _require(type(value) is int, f"{where}: a whole number is needed, not {value}")
+        _require(value >= min(default, 1), f"{where}: at least {min(default, 1)} is needed, not {value}")
+    if where.endswith(".acceptance"):
+        _require(0 < value < 1, f"{where}: a share between 0 and 1 is needed, not {value}")
 
 
 def _check_evidence(config: "Config") -> None:
@@ -53,7 +65,7 @@ def _check_evidence(config: "Config") -> None:
         _require(name in EVIDENCE, f"evidence.settings.{name} is not one of {known}")
         module, function, _ = EVIDENCE[name]
         takes = provenance.settings_of(f"evidence/{module}", function)
-        unknown = ", ".join(set(config.evidence.of(name)) - takes)
+        unknown = ", ".join(set(config.evidence.of(name)) - set(takes))
         _require(not unknown, f"evidence.settings.{name}: {function}() of {module}.py takes no {unknown}")
     named = {
         "evidence.along_training": config.evidence.along_training,
@@ -94,7 +106,12 @@ def _check_grid(config: "Config", name: Figure | Study, dataset: Dataset, grid: 
     size = TRAIN_SIZES[dataset]
     for n_train in grid.n_train or ():
         _require(n_train <= size, f"{where}: n_train {n_train} exceeds the {size} points of {dataset}")
+    if name in ("figure2", "figure4", "figure5"):
+        _require(len(grid.n_train or (1,)) == 1, f"{where}.n_train: its panels have one, so name one or null")
     if name == "figure3":
+        _require(
+            len(grid.n_latent) == 1, f"{where}.n_latent: its panels differ in n_train alone, so name one"
+        )
         for estimator in config.evidence.along_training:
             limit = EVIDENCE[estimator][2]
             most = f"{estimator} takes at most {limit} latent dimensions"
@@ -102,6 +119,10 @@ def _check_grid(config: "Config", name: Figure | Study, dataset: Dataset, grid: 
     if name == "figure4":
         _require(grid.n_latent == (2,), f"{where}.n_latent: a manifold needs [2]")
         _require(len(grid.estimators) == 1, f"{where}.estimators: one manifold is drawn, so name one")
+    if name == "figure5":
+        _require(
+            len(grid.estimators) == 1, f"{where}.estimators: one method's samples are drawn, so name one"
+        )
     if dataset in config.datasets:
         _check_entries(config, name, dataset)
 

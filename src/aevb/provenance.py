@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from aevb import UserError
 
@@ -132,12 +133,17 @@ def _function(tree: ast.Module, name: str) -> ast.FunctionDef | None:
     return functions[-1] if functions else None
 
 
-def settings_of(module: str, function: str) -> set[str]:
-    """The names of the settings that a module's function takes: its arguments that have a default."""
+def settings_of(module: str, function: str) -> dict[str, Any]:
+    """The settings that a module's function takes, its arguments that have a default, with that default where it is a
+    number and None where it is not."""
     found = _function(ast.parse(_file(module).read_text(encoding="utf-8")), function)
     assert found is not None, f"{module} has no {function}()"
-    named = found.args.args[len(found.args.args) - len(found.args.defaults) :] + found.args.kwonlyargs
-    return {argument.arg for argument in named}
+    names = found.args.args[len(found.args.args) - len(found.args.defaults) :] + found.args.kwonlyargs
+    defaults = [*found.args.defaults, *found.args.kw_defaults]
+    return {
+        name.arg: default.value if isinstance(default, ast.Constant) else None
+        for name, default in zip(names, defaults, strict=True)
+    }
 
 
 def numerics_digest(estimator: str) -> str:
