@@ -9,6 +9,7 @@ import torch
 from aevb import forest, trees
 from aevb.certification import CLOSED, COLUMNS, MARGIN, against, between, pooled, simulate
 from aevb.evidence import Evidence, Refusal
+from aevb.jobs import certify
 from aevb.models import BernoulliModel, GaussianModel
 from helpers import assert_mean, generator, randn, rejects, scramble
 
@@ -147,6 +148,15 @@ def test_simulated_points_are_draws_of_the_model(model):
         assert x.max() > 1
     else:
         assert set(x.unique().tolist()) == {0.0, 1.0}
+
+
+def test_without_annealing_there_is_nothing_on_simulated_points():
+    model = BernoulliModel(6, 5, 2)
+    params = trees.stack([model.init(generator(0))])
+    settings = {"importance": {"draws": 10}}
+    assert list(certify.on_simulated_points(settings, model, params, 3, torch.device("cpu"))) == []
+    annealing = settings | {"annealed": {"temperatures": 5, "chains": 2, "leapfrogs": 1}}
+    assert len(list(certify.on_simulated_points(annealing, model, params, 3, torch.device("cpu")))) == 1
 
 
 def test_the_forest_has_a_line_for_every_problem(tmp_path):

@@ -98,7 +98,12 @@ def on_test_points(settings: Settings, model: Model, params: Params, x: Tensor) 
 def on_simulated_points(
     settings: Settings, model: Model, params: Params, n: int, device: torch.device
 ) -> Iterator[Row]:
-    """Bidirectional Monte Carlo: the gap between annealing forward and in reverse encloses log p(x)."""
+    """Bidirectional Monte Carlo: the gap between annealing forward and in reverse encloses log p(x).
+
+    Nothing where annealing is not among the estimators.
+    """
+    if "annealed" not in settings:
+        return
     z, x = simulate(model, params.theta, n, stream(device, 0, "simulated"))
     chosen = {name: int(value) for name, value in settings["annealed"].items()}
     (forward, forward_cost), (reverse, reverse_cost) = (
