@@ -17,7 +17,7 @@ rule certify:
 
 rule certify_exact:
     input:
-        code=sources("certification", "ppca", *EVIDENCE_CODE),
+        code=[*sources("certification", "ppca", *EVIDENCE_CODE), job("certify")],
     output:
         "results/certification/ppca/z{n_latent}.csv",
     log:
@@ -39,7 +39,7 @@ rule certify_cell:
     input:
         points="results/data/{dataset}.npz",
         run="results/runs/{dataset}/{estimator}/{sizes}/seed0/cell.json",
-        code=sources("certification", *EVIDENCE_CODE),
+        code=[*sources("certification", *EVIDENCE_CODE), job("certify")],
     output:
         "results/certification/{dataset}/{estimator}/{sizes}.csv",
     log:

@@ -13,7 +13,7 @@ SEARCHES = {
     for search in map(EXPERIMENTS.search, [*PAPER_CELLS, *EXPERIMENTS.cells("full_vb")])
 }
 EVIDENCE_CODE = [
-    *("processor", "streams"),
+    *("bounds", "processor", "streams"),
     *sorted({f"evidence/{module}" for module, _, _ in ESTIMATORS.values()}),
 ]
 STORE = "results/.cells"
@@ -22,6 +22,11 @@ REASON = EXPERIMENTS.reason.strip()
 GPU = int(EXPERIMENTS.uses_gpu())
 MEMORY_MB = 8000 if GPU else 2000  # of the host: CUDA's libraries alone take gigabytes
 LONGEST = 60_000  # characters of a list; a command has up to two, and the kernel takes 128 KiB
+
+
+def job(module):
+    """The file of a job that itself chooses points, streams or noise, so that results depend on it too."""
+    return str(PACKAGE / f"jobs/{module}.py")
 
 
 wildcard_constraints:
@@ -173,7 +178,14 @@ def judged(file):
 
 
 def checking_code(wildcards):
-    return sorted({*training_code(wildcards), *sources("gate", *EVIDENCE_CODE)})
+    return sorted(
+        {
+            *training_code(wildcards),
+            *sources("gate", *EVIDENCE_CODE),
+            job("check"),
+            job("evidence"),
+        }
+    )
 
 
 def with_reason(files):

@@ -62,7 +62,7 @@ use rule evidence as evidence_compared with:
             f"results/comparison/{{dataset}}/{{estimator}}/{{sizes}}/seed{seed}/cell.json"
             for seed in range(EXPERIMENTS.budget.comparison_seeds)
         ],
-        code=sources("evidence/refused", *EVIDENCE_CODE),
+        code=[*sources("evidence/refused", *EVIDENCE_CODE), job("evidence")],
     output:
         "results/comparison/{dataset}/{estimator}/{sizes}/evidence.csv",
     log:

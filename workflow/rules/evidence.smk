@@ -8,7 +8,7 @@ rule evidence:
             f"results/runs/{{dataset}}/{{estimator}}/{{sizes}}/seed{seed}/cell.json"
             for seed in EXPERIMENTS.seeds
         ],
-        code=sources("evidence/refused", *EVIDENCE_CODE),
+        code=[*sources("evidence/refused", *EVIDENCE_CODE), job("evidence")],
     output:
         "results/runs/{dataset}/{estimator}/{sizes}/evidence.csv",
     log:

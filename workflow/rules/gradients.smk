@@ -6,7 +6,7 @@ GRADIENT_CODE = [
         *("gradients", "processor", "bounds", "streams"),
         *(f"estimators/{name}" for name in EXPERIMENTS.gradients.estimators),
     ),
-    str(PACKAGE / "jobs/gradients.py"),  # chooses minibatches and noise
+    job("gradients"),  # chooses minibatches and noise
 ]
 GRADIENT_FIGURE = figure_files(
     "gradient_variance", "gradient_variance_figure", "gradient variance"

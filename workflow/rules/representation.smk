@@ -38,7 +38,7 @@ rule represent:
             f"results/runs/{{dataset}}/{{estimator}}/{{sizes}}/seed{seed}/weights.safetensors"
             for seed in EXPERIMENTS.seeds
         ],
-        code=sources("representation", "processor", "streams"),
+        code=[*sources("representation", "processor", "streams"), job("represent")],
     output:
         "results/representation/{dataset}/{estimator}/{sizes}.csv",
     log:
@@ -62,7 +62,7 @@ rule yardstick:
     input:
         points="results/data/{dataset}.npz",
         labels=labels_of,
-        code=sources("representation", "processor", "streams"),
+        code=[*sources("representation", "processor", "streams"), job("represent")],
     output:
         "results/representation/{dataset}/n{n_train}.csv",
     log:
