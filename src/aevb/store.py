@@ -152,7 +152,9 @@ class RunStore:
         except FileNotFoundError:
             return None
         except ValueError as error:
-            raise UserError(f"{path}: {error}. Move {self.folder} away to train this run anew.") from None
+            raise UserError(
+                f"{path}: {error}. Move {self.folder} away, and the run's cell.json below results/, to train it anew."
+            ) from None
 
     def _weights(self, samples: int) -> Path:
         return self.folder / f"weights-{samples}.safetensors"

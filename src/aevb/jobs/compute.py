@@ -161,6 +161,6 @@ def kept_weights(run: store.RunStore, samples: int) -> store.Record:
     if weights is None:
         raise aevb.UserError(
             f"{run.folder} kept no weights at {samples:g} samples: it was first trained for another figure or "
-            "scale. Move the folder away to train this run anew."
+            "scale. Move the folder away, and the run's cell.json below results/, to train it anew."
         )
     return weights
