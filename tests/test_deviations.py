@@ -261,7 +261,7 @@ def test_the_pages_say_what_the_published_code_of_the_library_reports():
     closer = f"closer to the paper in {(left.abs() < lead.abs()).sum()} of"
     alike = f"{lead.mean():.1f} nats from all would leave {rms(lead - lead.mean())}"
     said = {
-        "README.md": [less, closer, f"differences {rms(left)} in place of {rms(lead)})"],
+        "README.md": [less, closer, f"differences {rms(left)} in place of {rms(lead)};"],
         "docs/deviations.md": [less, closer, f"off by {rms(left)} nats", f"off by {rms(lead)}", alike],
     }
     for page, words in said.items():

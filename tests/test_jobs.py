@@ -607,7 +607,7 @@ def test_log_likelihoods_are_kept_of_the_runs_that_are(runs, clone):
 def test_the_pages_get_their_tables_and_the_figures_beside_them(clone):
     readme(clone)
     text, table = (clone / "README.md").read_text(), (clone / "curves.md").read_text()
-    assert "| Figure 2, MNIST: AEVB | 2 | 2, within 1 nat |" in text
+    assert "| Figure 2, MNIST: AEVB | 0.02 M | 2 | 2, within 1 nat |" in text
     assert "\nold\n" not in text
     assert text.startswith("# Title\n<!-- in-short:begin -->\n")
     assert "| AEVB | 0.02 M | 2 | -29.0 |" in table
