@@ -5,7 +5,6 @@ All values are ours less the paper's, in nats per data point. What is further fr
 
 from collections.abc import Hashable, Iterator
 
-import numpy as np
 import pandas as pd
 
 from aevb.curves import dataset_name, method_name
@@ -63,7 +62,7 @@ def in_short(comparison: pd.DataFrame) -> str:
     """A line for each kind of curve: how many of its last values, train and test counted, are close to the paper's,
     and between what the others lie."""
     last = pd.concat([list(ends(rows))[-1].reset_index() for _, rows in comparison.groupby(PANEL)])
-    last = last[np.isfinite(last["difference"])]
+    last = last[last["difference"].notna()]
     last = last.assign(
         far=last.apply(is_far, axis=1),
         close=[close(*names) for names in last[["dataset", "method"]].itertuples(index=False)],

@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from aevb import UserError
 from aevb.closeness import close
 from aevb.curves import dataset_name, method_name
 from aevb.drawing import FEW_POINTS, STYLE, method_colours
@@ -36,11 +35,13 @@ def distances(comparison: pd.DataFrame) -> Figure:
     """Ours less the paper's against training samples, from the columns of paper_comparison.csv.
 
     A panel for each of KINDS that has a row. Grey is what `closeness.close` calls close. Train is solid and test
-    dashed; colours are N_z in Figure 2 and methods in Figure 3. Raises UserError when there is no row.
+    dashed; colours are N_z in Figure 2 and methods in Figure 3. Where there is no row the figure says so.
     """
     kinds = [(kind, rows) for kind in KINDS if len(rows := _of(comparison, kind))]
     if not kinds:
-        raise UserError("no curve of ours has reached a point of the paper's yet")
+        empty = Figure(figsize=(3.4 * COLUMNS, 1))
+        empty.text(0.5, 0.5, "no curve of ours has reached a point of the paper's yet", ha="center")
+        return empty
     shown = pd.concat([rows for _, rows in kinds])
     sizes = sorted(shown.loc[shown["figure"] == 2, "n_latent"].unique())
     shades = dict(zip(sizes, colormaps["viridis"](np.linspace(0, 0.9, len(sizes))), strict=True))
@@ -68,7 +69,7 @@ def distances(comparison: pd.DataFrame) -> Figure:
 
 def _of(comparison: pd.DataFrame, kind: dict[str, Any]) -> pd.DataFrame:
     rows = comparison[comparison[list(kind)].eq(list(kind.values())).all(axis=1)]
-    return rows[np.isfinite(rows["difference"])]
+    return rows[rows["difference"].notna()]
 
 
 def _curves(axes: Axes, rows: pd.DataFrame, by: str, colours: dict[Any, Any]) -> None:

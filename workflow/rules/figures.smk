@@ -6,6 +6,11 @@ FIGURES = [
     if EXPERIMENTS.cells(f"figure{n}")
     for format in ("pdf", "png", "svg")
 ]
+# where the paper has curves
+if {"mnist", "frey"} & {*EXPERIMENTS.datasets}:
+    FIGURES += [
+        f"results/figures/distances.{format}" for format in ("pdf", "png", "svg")
+    ]
 
 
 rule figure2:
@@ -40,6 +45,20 @@ rule figure3:
     shell:
         "python -m aevb figure3 --marginal {input.marginal} --paper {input.paper:q} --cells {params.cells:q}"
         " --output results/figures/figure3 2> {log}"
+
+
+# ours less the paper's
+rule distances:
+    input:
+        comparison="results/tables/paper_comparison.csv",
+        code=[*sources("distances"), STYLE],
+    output:
+        figure_files("distances", "distances", "ours less the paper's"),
+    log:
+        "results/logs/figures/distances.log",
+    localrule: True
+    shell:
+        "python -m aevb distances --comparison {input.comparison} --output results/figures/distances 2> {log}"
 
 
 rule figure4:

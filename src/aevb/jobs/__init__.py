@@ -28,7 +28,7 @@ MODULES = {
     "bless": ("bless", "bless_golden"),
     "share": ("release", "install"),
     "draw": (
-        *("figure2", "figure3", "figure4", "figure5"),
+        *("figure2", "figure3", "distances", "figure4", "figure5"),
         *("certification_figure", "comparison_figures", "gradient_figure"),
     ),
 }

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from aevb import contests, data, drawing, figures, forest, galleries, generation, models, store, variances
+from aevb import distances as paper_distances
 from aevb.curves import select
 from aevb.experiments import Cell
 from aevb.files import read_tables
@@ -23,6 +24,10 @@ def figure2(bounds: Path, paper: Path, cells: list[Cell], output: Path) -> None:
 def figure3(marginal: list[Path], paper: Path, cells: list[Cell], output: Path) -> None:
     """marginal: evidence.csv of each cell."""
     drawing.save(figures.figure3(select(read_tables(marginal), cells), pd.read_csv(paper)), output)
+
+
+def distances(comparison: Path, output: Path) -> None:
+    drawing.save(paper_distances.distances(pd.read_csv(comparison)), output)
 
 
 def figure4(weights: list[Path], points: list[Path], cells: list[Cell], output: Path) -> None:
