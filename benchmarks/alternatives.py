@@ -148,6 +148,7 @@ SGVB_A = Change(
 MEAN_GRADIENT = Change("optimisers.py", "eps: float = 1e-8", "eps: float = 1e-4")
 
 BOTH = (MNIST, FREY)
+OTHER_SLEEPY_MNIST = tuple(SLEEPY_MNIST._replace(n_latent=n) for n in (3, 5, 20))
 ALL_FREY = (*(FREY._replace(n_latent=n) for n in (2, 5, 10, 20)), RESTLESS_FREY)
 
 
@@ -156,7 +157,12 @@ def with_step_size(step_size: float, *cells: Cell) -> tuple[Cell, ...]:
 
 
 ALTERNATIVES = (
-    Alternative("as we read it", "", (MNIST, SMALL_MNIST, SLEEPY_MNIST, SLEEPY_FREY, *ALL_FREY), NOTHING),
+    Alternative(
+        "as we read it",
+        "",
+        (MNIST, SMALL_MNIST, SLEEPY_MNIST, *OTHER_SLEEPY_MNIST, SLEEPY_FREY, *ALL_FREY),
+        NOTHING,
+    ),
     Alternative("grey levels of MNIST", "binarised at 1/2", (MNIST,), BINARISED),
     Alternative("scale of Frey Face", "/255", (FREY,), SCALE),
     Alternative("split of Frey Face", "another permutation", (FREY,), SPLIT),
@@ -217,6 +223,7 @@ ALTERNATIVES = (
     Alternative(
         "hidden layers of the decoder", "two", (FREY, SLEEPY_FREY, RESTLESS_FREY, LONG_RESTLESS), DEEP_DECODER
     ),
+    Alternative("wake-sleep's log-variance", "times 0.1", OTHER_SLEEPY_MNIST, SCALED),
 )
 
 

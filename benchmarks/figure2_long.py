@@ -108,18 +108,18 @@ def lines(table: pd.DataFrame, ours: pd.DataFrame, paper: pd.DataFrame) -> Itera
     far = ours[ours["samples"] >= SHOWN[-1]]
     for n_latent in sorted({*far["n_latent"], *table["n_latent"]}):
         theirs = paper[paper["n_latent"] == n_latent]
-        values = np.stack([curves.interpolate(_of(theirs, split), SHOWN) for split in SPLITS])
-        yield _line(n_latent, "the paper", values, "{:.1f}")
+        values = np.stack([curves.interpolate(of_split(theirs, split), SHOWN) for split in SPLITS])
+        yield line(n_latent, "the paper", values, "{:.1f}")
         tried = table[table["n_latent"] == n_latent]
         readings = {name: tried[tried["reading"] == name] for name in tried["reading"].unique()}
         for name, rows in ({OURS: ours[ours["n_latent"] == n_latent]} | readings).items():
             found = np.stack(
-                [_of(rows, split).set_index("samples")["nats"].reindex(SHOWN) for split in SPLITS]
+                [of_split(rows, split).set_index("samples")["nats"].reindex(SHOWN) for split in SPLITS]
             )
-            yield _line(n_latent, f"{name}, less the paper", found - values, "{:+.1f}")
+            yield line(n_latent, f"{name}, less the paper", found - values, "{:+.1f}")
 
 
-def _line(n_latent: int, name: str, values: NDArray[np.float64], form: str) -> str:
+def line(n_latent: int, name: str, values: NDArray[np.float64], form: str) -> str:
     """values: (train and test, SHOWN); a dash where a run has no point."""
     shown = [
         "–" if np.isnan(pair).any() else " / ".join(form.format(value) for value in pair) for pair in values.T
@@ -132,7 +132,7 @@ def _of_mnist(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows["dataset"] == "mnist") & (rows["method"] == "aevb")]
 
 
-def _of(rows: pd.DataFrame, split: str) -> pd.DataFrame:
+def of_split(rows: pd.DataFrame, split: str) -> pd.DataFrame:
     return rows[rows["split"] == split]
 
 

@@ -16,6 +16,7 @@ import figure3_prior
 import frey_pace
 import frey_start
 import seed_noise
+import wake_sleep_scaled
 from aevb import config
 
 ROOT = Path(__file__).parents[1]
@@ -248,6 +249,32 @@ def test_a_reading_of_the_long_runs_stands_beside_the_paper_and_ours_at_the_same
     # of ours the seed that the readings share
     assert mine == "| 3 | as we read it, less the paper | – | -1.0 / -1.0 | – | – | – |"
     assert others == "| 3 | otherwise, less the paper | – | +1.0 / +6.0 | -2.0 / +3.0 | – | – |"
+
+
+def test_wake_sleep_with_the_librarys_factor_stands_beside_ours_and_the_paper():
+    panel = {"dataset": "mnist", "method": "wake_sleep", "n_latent": 20}
+    ours = pd.DataFrame(
+        [
+            panel | {"seed": seed, "split": split, "samples": at, "nats": -150.0 - seed}
+            for seed in (0, 1)
+            for split in ("train", "test")
+            for at in (1_000_000, 1_500_000)
+        ]
+    )
+    paper = pd.DataFrame(
+        [
+            panel | {"figure": figure, "split": split, "samples": at, "nats": nats}
+            for figure, nats in ((2, -149.0), (3, -100.0))
+            for split in ("train", "test")
+            for at in (100_000, 100_000_000)
+        ]
+    )
+    rows = [[20, "train", 2_000_000, -148.0], [20, "test", 2_000_000, -152.0]]
+    table = pd.DataFrame(rows, columns=wake_sleep_scaled.COLUMNS)
+    papers, mine, scaled = list(wake_sleep_scaled.lines(table, ours, paper))[2:]
+    assert papers.startswith("| 20 | the paper | -149.0 / -149.0 |")
+    assert mine == "| 20 | as we read it, less the paper | – | -2.0 / -2.0 | – | – | – |"  # of seed 1
+    assert scaled == "| 20 | log-variance times 0.1, less the paper | – | – | +1.0 / -3.0 | – | – |"
 
 
 def test_the_readings_of_the_long_runs_can_still_be_put_into_the_source(tmp_path):
