@@ -14,7 +14,7 @@ from aevb import UserError, engine, estimators, optimisers, provenance, trees
 from aevb.engine import Captured, Engine
 from aevb.estimators import mcem
 from aevb.optimisers import adagrad
-from elsewhere import ELSEWHERE, present
+from elsewhere import ELSEWHERE, Presence, present
 from helpers import CPU, equal, generator, rejects
 from test_engine import MODELS, STACKS, draws, engine_of, history, looks, reads, wrapped
 
@@ -146,6 +146,17 @@ WRONG = {
 def test_a_step_that_needs_the_host_is_seen(around, refusal):
     with pytest.raises((AssertionError, UserError), match=refusal):  # warming up, or in the capture
         captured(wrapped(around), MODELS["bernoulli"], [0.1])
+
+
+@pytest.mark.parametrize("when", ["warming up", "in the capture"])
+def test_too_little_memory_is_not_taken_for_the_authors_fault(when):
+    def full(step, state, x, noise):
+        if (Presence.capture is None) == (when == "warming up"):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return step(state, x, noise)
+
+    with pytest.raises(UserError, match=r"1 models at once does not fit into the GPU's memory.*fewer seeds"):
+        captured(wrapped(full), MODELS["bernoulli"], [0.1], engine.build)
 
 
 def test_a_step_that_breaks_a_capture_is_reported_to_its_author():

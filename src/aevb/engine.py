@@ -146,6 +146,8 @@ class Captured(Engine):
                     kept[name].copy_(new)
         except RuntimeError as error:  # the capture's own, raised as it is left, hides the one that broke it
             cause = error.__context__ or error
+            if isinstance(cause, torch.OutOfMemoryError):
+                raise cause from None
             raise _not_fixed("captured", cause) from cause
         self.state = state
 
@@ -166,8 +168,17 @@ class Captured(Engine):
 
 
 def build(batches: Minibatches, state: Any, seeds: list[int], block_steps: int) -> Engine:
-    """The engine for the device that the points lie on."""
-    if batches.points.device.type == "cuda":
+    """The engine for the device that the points lie on.
+
+    Raises UserError where its memory is too small, and where the estimator's step is no fixed sequence of operations.
+    """
+    if batches.points.device.type == "cpu":
+        kind = Engine if batches.estimator.full_batch else Recorded
+        return kind(batches, state, seeds, block_steps)
+    try:
         return Captured(batches, state, seeds, block_steps)
-    kind = Engine if batches.estimator.full_batch else Recorded
-    return kind(batches, state, seeds, block_steps)
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"A block of steps of {len(seeds)} models at once does not fit into the GPU's memory: {error}. See "
+            "whether another program uses the GPU, ask for fewer seeds, or take device: cpu."
+        ) from error
