@@ -1,5 +1,6 @@
 """provenance.py: which edits make a stored run another run."""
 
+import ast
 import shutil
 
 import pytest
@@ -101,6 +102,26 @@ def test_sources_are_the_files_of_the_modules():
     assert len(files) == len(provenance.modules("evidence/appendix_d"))
     assert any(file.endswith("evidence/appendix_d.py") for file in files)
     assert any(file.endswith("hmc.py") for file in files)
+
+
+def test_a_runs_address_does_not_depend_on_what_a_later_python_adds_to_a_syntax_tree(tmp_path):
+    """Python 3.12 gives every function and class an empty list of type parameters."""
+    path = tmp_path / "one.py"
+    path.write_text("class A:\n    def b(self, c, *, d=None):\n        return [c, {d: ()}, f'{c!r}']\n")
+    tree = ast.parse(path.read_text())
+    before = provenance._dump(tree)
+    assert before == provenance._code(path)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            node.type_params = []
+            node._fields = (*node._fields, "type_params")
+    assert "type_params=[]" in ast.dump(tree)
+    assert provenance._dump(tree) == before
+    for old, new in (("b(", "e("), ("[c, ", "["), ("d=None", "d=0"), ("!r", "")):
+        path.write_text(path.read_text().replace(old, new))
+        changed = provenance._code(path)
+        assert changed != before
+        before = changed
 
 
 # ---------------------------------------------------------------------------------------- the reader's own files

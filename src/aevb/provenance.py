@@ -210,4 +210,14 @@ def _code(path: Path) -> str:
             and ast.get_docstring(node) is not None
         ):
             node.body = node.body[1:]
-    return ast.dump(tree)
+    return _dump(tree)
+
+
+def _dump(node: object) -> str:
+    """A syntax tree as text: without what a node leaves out, of which every Python has more than the one before."""
+    if isinstance(node, ast.AST):
+        fields = {name: _dump(value) for name, value in ast.iter_fields(node) if value not in (None, [])}
+        return f"{type(node).__name__}({', '.join(f'{name}={text}' for name, text in fields.items())})"
+    if isinstance(node, list):
+        return f"[{', '.join(map(_dump, node))}]"
+    return repr(node)
