@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import PolyCollection
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 
 from aevb import UserError, drawing, figures, galleries
 
@@ -96,6 +97,21 @@ def test_figure2_draws_ours_and_the_papers_once_each(figure2, colour, style):
     for axes in panels(figure2):
         assert len(lines(axes, colour, style)) == 1
         assert len(lines(axes, colour, style, thin=True)) == 1
+
+
+def test_where_one_seed_went_further_its_line_is_thinner_and_its_interval_is_no_part_of_the_band():
+    curve = pd.DataFrame(
+        {"samples": [1, 2, 3, 4], "nats": [-4.0, -3.0, -2.0, -1.0], "n_seeds": [3, 3, 1, 1]}
+    ).assign(low=-5.0, high=0.0)
+    axes = Figure().subplots()
+    drawing.draw_curve(axes, curve, "-", "red")
+    whole, rest = axes.lines
+    assert [list(line.get_xdata()) for line in (whole, rest)] == [[1, 2], [2, 3, 4]]
+    assert rest.get_linewidth() < whole.get_linewidth()
+    [band] = [artist for artist in axes.collections if isinstance(artist, PolyCollection)]
+    assert set(band.get_paths()[0].vertices[:, 0]) == {1, 2}
+    [bars] = [artist for artist in axes.collections if isinstance(artist, LineCollection)]
+    assert [segment[0][0] for segment in bars.get_segments()] == [3, 4]
 
 
 def test_bands_only_where_there_are_seeds(figure2):

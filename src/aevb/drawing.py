@@ -35,18 +35,23 @@ def method_colours(methods: Iterable[str]) -> dict[str, str]:
 
 
 def draw_curve(axes: Axes, curve: pd.DataFrame, line_style: str, colour: str) -> None:
-    """One method's rows of `curves.over_seeds`, with their band or bars; thinner where fewer seeds went further."""
-    samples, nats, low, high = (curve[name].to_numpy() for name in ["samples", "nats", "low", "high"])
+    """One method's rows of `curves.over_seeds`: a band over seeds, a bar where there is one seed; thinner where fewer
+    seeds went further."""
     line: dict[str, Any] = {"linestyle": line_style, "color": colour}
     line["marker"] = "." if len(curve) < FEW_POINTS else ""  # a curve of one point is no line
     all_seeds = int((curve["n_seeds"] == curve["n_seeds"].max()).sum())
+    samples, nats = curve["samples"], curve["nats"]
     axes.plot(samples[:all_seeds], nats[:all_seeds], **line)
     if all_seeds < len(curve):
         axes.plot(samples[all_seeds - 1 :], nats[all_seeds - 1 :], linewidth=FEWER_SEEDS, **line)
-    if curve["n_seeds"].max() > 1:
-        axes.fill_between(samples, low, high, color=colour, alpha=0.1, linewidth=0)
-    elif np.isfinite(low).any():
-        axes.errorbar(samples, nats, yerr=high - nats, fmt="none", ecolor=colour, elinewidth=0.5, alpha=0.6)
+    several = curve[curve["n_seeds"] > 1]
+    if len(several):
+        band = several["samples"], several["low"], several["high"]
+        axes.fill_between(*band, color=colour, alpha=0.1, linewidth=0)
+    single = curve[(curve["n_seeds"] == 1) & curve["low"].notna()]
+    if len(single):
+        bars: dict[str, Any] = {"yerr": single["high"] - single["nats"], "fmt": "none", "ecolor": colour}
+        axes.errorbar(single["samples"], single["nats"], elinewidth=0.5, alpha=0.6, **bars)
 
 
 def draw_interval(
