@@ -7,23 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aevb import UserError, config, jobs, markdown, tables
+from aevb import UserError, config, jobs, markdown
+from test_closeness import rows
 
 ROOT = Path(__file__).parents[1]
-IDENTITY = {"figure": 2, "dataset": "mnist", "method": "aevb", "n_latent": 3, "n_train": 50_000}
-
-
-def rows(samples, ours, paper=-150.0, split="test", **changes):
-    """Rows of paper_comparison, with an interval of +-1 around ours."""
-    row = IDENTITY | {
-        "split": split,
-        "samples": samples,
-        "paper": paper,
-        "ours": ours,
-        "difference": ours - paper,
-    }
-    more = {"ci_low": ours - 1, "ci_high": ours + 1, "n_seeds": 1}
-    return pd.DataFrame([row | more | changes])[[*tables.COMPARISON, "n_seeds"]]
 
 
 def costs(seeds=1, **changes):
