@@ -11,7 +11,7 @@ bounds along training, in nats per data point.
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -108,15 +108,12 @@ def lines(table: pd.DataFrame, ours: pd.DataFrame, paper: pd.DataFrame) -> Itera
     far = ours[ours["samples"] >= SHOWN[-1]]
     for n_latent in sorted({*far["n_latent"], *table["n_latent"]}):
         theirs = paper[paper["n_latent"] == n_latent]
-        values = np.stack([curves.interpolate(of_split(theirs, split), SHOWN) for split in SPLITS])
+        values = interpolated(theirs, SHOWN)
         yield line(n_latent, "the paper", values, "{:.1f}")
         tried = table[table["n_latent"] == n_latent]
         readings = {name: tried[tried["reading"] == name] for name in tried["reading"].unique()}
         for name, rows in ({OURS: ours[ours["n_latent"] == n_latent]} | readings).items():
-            found = np.stack(
-                [of_split(rows, split).set_index("samples")["nats"].reindex(SHOWN) for split in SPLITS]
-            )
-            yield line(n_latent, f"{name}, less the paper", found - values, "{:+.1f}")
+            yield line(n_latent, f"{name}, less the paper", reported(rows, SHOWN) - values, "{:+.1f}")
 
 
 def line(n_latent: int, name: str, values: NDArray[np.float64], form: str) -> str:
@@ -132,8 +129,15 @@ def _of_mnist(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows["dataset"] == "mnist") & (rows["method"] == "aevb")]
 
 
-def of_split(rows: pd.DataFrame, split: str) -> pd.DataFrame:
-    return rows[rows["split"] == split]
+def interpolated(theirs: pd.DataFrame, points: Sequence[int]) -> NDArray[np.float64]:
+    """The paper's values at these samples, (train and test, points)."""
+    return np.stack([curves.interpolate(theirs[theirs["split"] == split], points) for split in SPLITS])
+
+
+def reported(rows: pd.DataFrame, points: Sequence[int]) -> NDArray[np.float64]:
+    """A run's values there, (train and test, points); NaN where it has no report."""
+    by_split = (rows[rows["split"] == split].set_index("samples")["nats"] for split in SPLITS)
+    return np.stack([nats.reindex(points).to_numpy() for nats in by_split])
 
 
 def page(table: pd.DataFrame) -> str:

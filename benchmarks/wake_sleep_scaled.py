@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -23,9 +22,9 @@ import alternatives
 import changes
 import figure2
 import pages
-from aevb import config, curves, data
+from aevb import config, data
 from aevb.training import Member, Trainer
-from figure2_long import SPLITS, line, of_split
+from figure2_long import interpolated, line, reported
 
 ROOT = Path(__file__).parents[1]
 METHOD, SEED, WORKERS = "wake_sleep", 1, 2
@@ -70,13 +69,10 @@ def lines(table: pd.DataFrame, ours: pd.DataFrame, paper: pd.DataFrame) -> Itera
             rows[(rows["dataset"] == "mnist") & (rows["method"] == METHOD) & (rows["n_latent"] == n_latent)]
             for rows in (ours, paper)
         )
-        values = np.stack([curves.interpolate(of_split(theirs, split), SHOWN) for split in SPLITS])
+        values = interpolated(theirs, SHOWN)
         yield line(n_latent, "the paper", values, "{:.1f}")
         for name, rows in (("as we read it", mine), ("log-variance times 0.1", so_read)):
-            found = np.stack(
-                [of_split(rows, split).set_index("samples")["nats"].reindex(SHOWN) for split in SPLITS]
-            )
-            yield line(n_latent, f"{name}, less the paper", found - values, "{:+.1f}")
+            yield line(n_latent, f"{name}, less the paper", reported(rows, SHOWN) - values, "{:+.1f}")
 
 
 def page(table: pd.DataFrame) -> str:

@@ -9,13 +9,8 @@ import pandas as pd
 
 from aevb.curves import dataset_name, method_name
 
-PANEL = [
-    "figure",
-    "dataset",
-    "n_latent",
-    "n_train",
-    "method",
-]  # what identifies a curve, train and test together
+# what identifies a curve, train and test together
+PANEL = ["figure", "dataset", "n_latent", "n_train", "method"]
 CLOSE = {"mnist": 1.0, "frey": 25.0}  # nats from the paper
 CLOSE_AT_THE_FIXED_POINT = 6.0  # wake-sleep on Frey Face, which in the paper stays at one value
 GROUPS = [  # the README's tables: figure, data set

@@ -104,14 +104,15 @@ def figure3(marginal: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     rows = _rows(ours, "n_train")
     n_columns = max(map(len, rows.values()))
     with style.context(STYLE):
-        heights = ([2.9, 1.4] if len(differences) else [2.9]) * len(rows)
+        of_a_row = [2.9, 1.4] if len(differences) else [2.9]
+        heights = of_a_row * len(rows)
         figure = Figure(figsize=(3.4 * n_columns + 1.5, sum(heights)), layout="constrained")
         grid = figure.add_gridspec(
             len(heights), n_columns + 1, width_ratios=[3.4] * n_columns + [1.5], height_ratios=heights
         )
         for row, (dataset, panels) in enumerate(rows.items()):
             for column, n_train in enumerate(panels):
-                axes = figure.add_subplot(grid[row * len(heights) // len(rows), column])
+                axes = figure.add_subplot(grid[row * len(of_a_row), column])
                 theirs = _panel(paper, dataset, n_train=n_train)
                 mine = _panel(ours, dataset, n_train=n_train)
                 window = _figure3_window(dataset, n_train, mine, theirs)

@@ -135,7 +135,7 @@ def _function(tree: ast.Module, name: str) -> ast.FunctionDef | None:
 
 def settings_of(module: str, function: str) -> dict[str, Any]:
     """The settings that a module's function takes, its arguments that have a default, with that default where it is a
-    number and None where it is not."""
+    literal and None where it is not."""
     found = _function(ast.parse(_file(module).read_text(encoding="utf-8")), function)
     assert found is not None, f"{module} has no {function}()"
     names = found.args.args[len(found.args.args) - len(found.args.defaults) :] + found.args.kwonlyargs
