@@ -76,6 +76,14 @@ def test_a_refused_value_leaves_its_row_without_a_mean():
     assert table.loc["log p(x) of training points", "full_vb"].notna().all()
 
 
+def test_a_seed_that_both_methods_lost_is_not_left_out():
+    evidence = marginal().reset_index(drop=True)
+    evidence.loc[evidence["split"].eq("test") & evidence["seed"].eq(0), "log_likelihood"] = np.nan
+    rows = appendix_f.table(last(bounds()), evidence).set_index("quantity").loc["log p(x) of test points"]
+    assert (rows["n_seeds"] == 3).all()
+    assert rows[["aevb", "full_vb", "difference"]].isna().all().all()
+
+
 def test_a_comparison_with_nothing_is_refused():
     with pytest.raises(UserError, match="full_vb with aevb"):
         appendix_f.table(last(bounds(["aevb"])), marginal().query("estimator == 'aevb'"))

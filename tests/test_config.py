@@ -119,7 +119,7 @@ def test_a_missing_key_is_refused_by_name(key):
         ("estimators.aevb.settings", {"n_samples": "one"}),
         ("evidence.settings.appendix_d_robust.acceptance", 1.0),
         ("evidence.settings.appendix_d_robust.acceptance", 0.0),
-        ("evidence.settings.appendix_d_paper.draws", 9),
+        ("evidence.settings.appendix_d_paper.draws", 24),
         ("evidence.settings.appendix_d_paper.warm_up", 49),
         ("evidence.settings.annealed.chains", 1),
         ("evidence.settings.annealed.temperatures", 1),

@@ -47,12 +47,9 @@ def table(bounds: pd.DataFrame, marginal: pd.DataFrame) -> pd.DataFrame:
             last.assign(split="log_p_" + last["split"]).rename(columns={"log_likelihood": "nats"}),
         ]
     )
-    paired = rows.pivot_table(
-        index=[*CELL, "split", "seed"], columns="estimator", values="nats", dropna=False
-    ).reset_index()
+    paired = rows.set_index([*CELL, "split", "seed", "estimator"])["nats"].unstack("estimator").reset_index()
     if not {MAP, FULL} <= {*paired}:
         raise UserError(f"Appendix F compares {FULL} with {MAP}: name both under full_vb in config.yaml")
-    paired = paired.dropna(subset=[MAP, FULL], how="all")
     return pd.DataFrame(
         [
             dict(zip(CELL, cell, strict=True)) | _row(name, mine[mine["split"] == split])

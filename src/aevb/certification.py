@@ -77,7 +77,12 @@ def between(low: Evidence, high: Evidence) -> dict[str, Any]:
 
 
 def pooled(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per estimator and direction: the mean error over the points of all `rows`, which are independent."""
+    """One row per estimator and direction: the mean error over the points of all `rows`, counted as independent.
+
+    Decoders of one data set share their test points and draws. Between three of MNIST the errors of importance
+    sampling correlated by 0.2 to 0.5 on 40 points, which would widen its interval by some 5 %; those of annealing
+    by -0.1 to 0.2.
+    """
     pools = []
     for (name, direction), group in rows.groupby(["evidence_estimator", "direction"], sort=False):
         n = group["n_points"]

@@ -3,8 +3,8 @@
 Runs of the same seed have the same initial weights and minibatches, and the same noise where the methods draw noise
 of the same shape, so that differences within a seed vary less than runs do. Of the differences: their mean, the
 p-value of sign flips (Fisher 1935), that adjusted for the number of tests in the table (Holm 1979), and the 95 %
-interval of the centres that sign flips do not reject (Hartigan 1969). Both are exact, however few the seeds and
-whatever their noise, where differences lie symmetrically about their centre; where a seed in ten collapses they do not.
+interval of the centres that sign flips do not reject (Hartigan 1969). Both are exact, whatever the noise, where
+differences lie symmetrically about their centre; where a seed in ten collapses they do not.
 """
 
 import math

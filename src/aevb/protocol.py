@@ -75,7 +75,7 @@ Names = Annotated[tuple[str, ...], Unique]
 class EvidenceSettings(Strict):
     """Arguments of the functions in aevb.evidence, where they are given, within what makes sense."""
 
-    draws: Annotated[int, Field(ge=10)] | None = None
+    draws: Annotated[int, Field(ge=25)] | None = None  # the fewest weights whose tail can be looked at
     leapfrogs: Positive | None = None
     acceptance: Annotated[float, Field(gt=0, lt=1)] | None = None
     warm_up: Annotated[int, Field(ge=50)] | None = None

@@ -232,6 +232,13 @@ def test_a_diverged_model_is_refused_alone():
     assert equal(result.estimate[0], well.estimate[0])
 
 
+def test_a_chain_without_any_weight_leaves_no_estimate():
+    log_w = torch.zeros(1, 4, 2).index_fill(2, torch.tensor(1), 0.5)
+    log_w[0, 3, 0] = -math.inf
+    result = annealed._mean(log_w, torch.ones(1, 4, 2), 1)
+    assert result.refusal.tolist() == [[Refusal.SPREAD, Refusal.NONE]]
+
+
 def test_chains_that_disagree_give_a_bound_and_no_estimate():
     """Two temperatures are far too few: the log weights spread by many nats."""
     model, params, _, x, _ = problem(5, 20)
