@@ -7,14 +7,15 @@ import pandas as pd
 import pytest
 
 from aevb import UserError, kept
-from aevb.experiments import CERTIFIED
+from aevb.experiments import CERTIFIED, Cell
 from aevb.kept import BOUNDS, CERTIFICATE, LIKELIHOODS, NOTHING, RUN, Kept
 
 ROOT = Path(__file__).parents[1]
 CELL = {"dataset": "mnist", "estimator": "aevb", "n_hidden": 100, "n_latent": 3, "n_train": 1000}
 
 
-PROTOCOL = {"step_size": 0.1, "batch_size": 100, "warm_up": 100, "settings": "{}", "data": "d"}
+MODEL = {"decoder": "gaussian", "log_var_floor": -13.6, "train_points": 1000}
+PROTOCOL = MODEL | {"step_size": 0.1, "batch_size": 100, "warm_up": 100, "settings": "{}", "data": "d"}
 
 
 def run(seed=0, samples=200, bound=-150.0, likelihood=None, n_points=1000, diverged=False, **changes):
@@ -105,7 +106,11 @@ def test_a_diverged_run_takes_no_sound_ones_place_and_hides_behind_none(length):
 
 
 @pytest.mark.parametrize(
-    "other", [{"step_size": 0.02}, {"batch_size": 500}, {"warm_up": 0}, {"settings": "x"}, {"data": "e"}]
+    "other",
+    [
+        *({"decoder": "bernoulli"}, {"log_var_floor": -4.0}, {"log_var_floor": None}, {"train_points": 500}),
+        *({"step_size": 0.02}, {"batch_size": 500}, {"warm_up": 0}, {"settings": "x"}, {"data": "e"}),
+    ],
 )
 def test_seeds_of_other_protocols_make_no_mean(other):
     with pytest.raises(UserError, match=f"differ in {next(iter(other))}"):
@@ -116,9 +121,27 @@ def test_seeds_of_other_protocols_make_no_mean(other):
             add(run(), run(samples=samples, **other))
 
 
+def test_the_runs_of_a_decoder_without_a_floor_are_of_one_protocol():
+    plain = {"decoder": "bernoulli", "log_var_floor": None}
+    both = add(run(**plain), run(seed=1, **plain))
+    assert len(both.runs) == 2
+    assert add(both, run(samples=400, **plain)).runs["samples"].tolist() == [400, 200]
+
+
+def test_all_that_makes_a_cell_is_kept_of_a_run():
+    assert {*Cell.model_fields} - {"source"} <= {*RUN, *kept.PROTOCOL}
+
+
 def test_a_run_given_twice_and_an_estimate_told_twice():
-    cell = CELL | PROTOCOL | {"seed": 0, "samples": 200, "diverged": False, "versions": {}}
-    cell |= {"cell": {"settings": {"b": 1, "a": 2}, "batch_size": 100, "warm_up": 100}}
+    cell = CELL | {
+        "step_size": 0.1,
+        "data": "d",
+        "seed": 0,
+        "samples": 200,
+        "diverged": False,
+        "versions": {},
+    }
+    cell |= {"cell": MODEL | {"settings": {"b": 1, "a": 2}, "batch_size": 100, "warm_up": 100}}
     point = CELL | {"seed": 0, "split": "test", "samples": 200}
     curve = pd.DataFrame([point | {"bound": "-1.23456"}])  # as text, beside a curve without rows
     marginal = pd.DataFrame(2 * [point | {"evidence_estimator": CERTIFIED, "log_likelihood": -1.0}])
@@ -128,6 +151,7 @@ def test_a_run_given_twice_and_an_estimate_told_twice():
     assert [len(table) for table in found] == [1, 1, 1]
     assert found.bounds["bound"].tolist() == [-1.23456]
     assert found.runs["settings"].tolist() == ['{"a": 2, "b": 1}']
+    assert found.runs[list(MODEL)].to_dict("records") == [MODEL]
 
 
 def test_what_is_written_is_read_and_a_missing_table_is_named(tmp_path):
@@ -157,7 +181,8 @@ def test_a_table_that_has_a_run_twice_is_refused(tmp_path):
 def test_every_committed_run_is_whole_and_certified():
     bounds, likelihoods, runs = kept.read(ROOT / "results/reference/kept")
     assert not runs.duplicated(RUN).any()
-    assert runs[CERTIFICATE].drop(columns="joules").notna().all(axis=None)
+    assert runs[CERTIFICATE].drop(columns=["joules", "log_var_floor"]).notna().all(axis=None)
+    assert (runs["decoder"].eq("gaussian") == runs["log_var_floor"].notna()).all()
     assert not (runs["joules"] < 0).any()
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in [*runs["data"], *runs["numerics"]])
     named = pd.MultiIndex.from_frame(runs[RUN])

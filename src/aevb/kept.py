@@ -3,7 +3,7 @@
 A machine that trains may be at hand for an evening only. What it brings back adds to three tables, so that several
 sittings, seeds and machines make one figure:
 
-    runs.csv         a line for each run, its birth certificate: step size, length, cost, device, versions, digests
+    runs.csv         a line for each run, its birth certificate: protocol, length, cost, device, versions, digests
     bounds.csv       its bounds along training, as in bounds.csv of a work folder
     likelihoods.csv  of Figure 3's cells log p(x) along training, as in marginal_likelihood.csv of a work folder
 
@@ -25,11 +25,8 @@ from aevb.files import write_table
 
 RUN = [*Cell.IDENTITY, "seed"]  # the columns that name a run
 PROTOCOL = [
-    "step_size",
-    "batch_size",
-    "warm_up",
-    "settings",
-    "data",
+    *("decoder", "log_var_floor", "train_points"),
+    *("step_size", "batch_size", "warm_up", "settings", "data"),
 ]  # in which the seeds of a cell are alike
 CERTIFICATE = [
     *(*RUN, *PROTOCOL, "samples", "seconds", "joules", "diverged", "device", "threads"),
@@ -91,7 +88,7 @@ def collect(cells: Sequence[Mapping[str, Any]], curves: pd.DataFrame, marginal: 
         | {"settings": json.dumps(cell["cell"]["settings"], sort_keys=True)}
         for cell in cells
     ]
-    runs = pd.DataFrame(lines, columns=CERTIFICATE)
+    runs = pd.DataFrame(lines, columns=CERTIFICATE).astype({"log_var_floor": float})
     if runs.duplicated(RUN).any():
         raise UserError(f"The run {_name(runs[runs.duplicated(RUN)])} is given twice: give the one to keep.")
     drawn = marginal[marginal["evidence_estimator"].isin([CERTIFIED, AS_PUBLISHED])]
@@ -129,7 +126,10 @@ def merged(old: Kept, new: Kept) -> Kept:
 
 def _require_agreement(both: pd.DataFrame, name: str, says: str) -> None:
     """Kept and given runs of one name do not differ in this column; `says` may hold places for both values."""
-    other = both[both[f"{name}_old"] != both[f"{name}_new"]]
+    known, given = both[f"{name}_old"], both[f"{name}_new"]
+    other = both[
+        (known != given) & ~(known.isna() & given.isna())
+    ]  # no decoder but a Gaussian one has a floor
     if len(other):
         values = other.iloc[0][[f"{name}_old", f"{name}_new"]]
         raise UserError(
@@ -160,7 +160,7 @@ def _require_evidence(old: pd.DataFrame, new: pd.DataFrame) -> None:
 
 def _require_one_protocol(runs: pd.DataFrame) -> None:
     for _, seeds in runs.groupby(list(Cell.IDENTITY)):
-        mixed = [name for name in PROTOCOL if seeds[name].nunique() > 1]
+        mixed = [name for name in PROTOCOL if seeds[name].nunique(dropna=False) > 1]
         if mixed:
             raise UserError(
                 f"The seeds {seeds['seed'].tolist()} of the cell of run {_name(seeds)} differ in {', '.join(mixed)}: "
