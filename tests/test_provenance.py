@@ -150,6 +150,22 @@ def test_a_file_of_the_readers_is_addressed_by_its_code_and_by_what_it_imports_f
     assert provenance.numerics_digest(str(elsewhere)) != before
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import aevb.hmc",
+        "import math, aevb.hmc as hmc",
+        "from aevb import hmc",
+        "from aevb.hmc import transition",
+    ],
+)
+def test_however_a_file_imports_a_module_of_the_suite_the_runs_depend_on_it(mine, package, statement):
+    mine.write_text(f"{statement}\n{MINE}")
+    before = provenance.numerics_digest(str(mine))
+    edit(package / "hmc.py", "0.5 * eps", "0.6 * eps")
+    assert provenance.numerics_digest(str(mine)) != before
+
+
 def test_a_module_of_a_package_is_addressed_with_the_code_beside_it(tmp_path, monkeypatch):
     package = tmp_path / "mine_of_package"
     package.mkdir()

@@ -191,9 +191,12 @@ def _imports(module: str) -> list[str]:
     tree = ast.parse(_file(module).read_text(encoding="utf-8"))
     names: list[str] = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "aevb":
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    paths = {name.removeprefix("aevb").lstrip(".").replace(".", "/") for name in names}
+    ours = [name for name in names if name.split(".")[0] == "aevb"]
+    paths = {name.removeprefix("aevb").lstrip(".").replace(".", "/") for name in ours}
     candidates = {path or "__init__" for path in paths} | {f"{path}/__init__" for path in paths if path}
     found = [candidate for candidate in candidates if _file(candidate).is_file()]
     if module.endswith(".py") and (_file(module).parent / "__init__.py").exists():
