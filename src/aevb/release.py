@@ -12,14 +12,14 @@ import hashlib
 import io
 import re
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from aevb import UserError
 from aevb.experiments import Strict
-from aevb.files import replace
+from aevb.files import replace, write_bytes
 from aevb.store import RunStore
 
 MANIFEST = "manifest.json"
@@ -35,12 +35,17 @@ class Manifest(Strict):
     files: dict[str, str]
 
 
-def pack(store: Path, seeds: Sequence[int], runs: Sequence[dict[str, Any]], output: Path) -> Manifest:
-    """Write every run of these seeds that the store holds to `output`: the same runs are the same bytes.
+def pack(folders: Iterable[Path], runs: Sequence[dict[str, Any]], output: Path) -> Manifest:
+    """Write the runs in these folders of a store, {digest}/seed{S}, to `output`: the same runs are the same bytes.
 
-    runs: the content of each cell.json, for the manifest. Raises UserError when `output` cannot be written.
+    runs: the content of each cell.json, for the manifest. Raises UserError when a folder has no checkpoint or
+    `output` cannot be written.
     """
-    paths = {path.relative_to(store).as_posix(): path for path in _kept(store, seeds)}
+    paths = {
+        f"{folder.parent.name}/{folder.name}/{path.name}": path
+        for folder in folders
+        for path in _kept(folder)
+    }
     digests = {name: _sha256(path.read_bytes()) for name, path in sorted(paths.items())}
     manifest = Manifest(runs=tuple(runs), files=digests)
 
@@ -93,14 +98,17 @@ def _put(archive: tarfile.TarFile, store: Path, run: str, names: Sequence[str]) 
     with RunStore(store / run).lock():
         new = not any((store / run / name).exists() for name in CHECKPOINTS)
         for name in names if new else ():
-            _write(store / name, _content(archive, name))
+            write_bytes(store / name, _content(archive, name))
     return new
 
 
-def _kept(store: Path, seeds: Sequence[int]) -> Iterator[Path]:
-    for seed in seeds:
-        for pattern in KEPT:
-            yield from store.glob(f"*/seed{seed}/{pattern}")
+def _kept(folder: Path) -> list[Path]:
+    if not any((folder / name).exists() for name in CHECKPOINTS):
+        raise UserError(
+            f"{folder} has no checkpoint, and without that run others would have to train. Move results/runs and "
+            "results/step_sizes away and release again: what the store has is not trained again."
+        )
+    return [path for pattern in KEPT for path in folder.glob(pattern)]
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
@@ -120,10 +128,6 @@ def _require_run(name: str) -> None:
     """Nothing may be written but where a store keeps a run."""
     if not re.fullmatch(r"[0-9a-f]+/seed\d+/(checkpoint(\.previous)?|weights-\d+)\.safetensors", name):
         raise ValueError(f"{name!r} is no file of a run")
-
-
-def _write(path: Path, content: bytes) -> None:
-    replace(path, lambda stream: stream.write(content))
 
 
 def _sha256(content: bytes) -> str:

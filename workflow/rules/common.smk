@@ -8,10 +8,14 @@ from aevb.provenance import PACKAGE, commit, estimator, sources
 
 PAPER_CELLS = EXPERIMENTS.all_cells()
 CELLS = {cell.path: cell for cell in EXPERIMENTS.every_cell()}
-SEARCHES = {
-    search.cell.path: search
-    for search in map(EXPERIMENTS.search, [*PAPER_CELLS, *EXPERIMENTS.cells("full_vb")])
-}
+
+
+def searches_of(cells):
+    """The searches for the cells' step sizes, each once, by the path of the cell that it trains."""
+    return {search.cell.path: search for search in map(EXPERIMENTS.search, cells)}
+
+
+SEARCHES = searches_of([*PAPER_CELLS, *EXPERIMENTS.cells("full_vb")])
 EVIDENCE_CODE = [
     *("bounds", "processor", "streams"),
     *sorted({f"evidence/{module}" for module, _, _ in ESTIMATORS.values()}),

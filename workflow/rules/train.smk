@@ -93,6 +93,7 @@ rule release:
 rule archive:
     input:
         runs=listed(first_runs(PAPER_CELLS, "cell.json")),
+        points=expand("results/data/{dataset}.npz", dataset=EXPERIMENTS.datasets),
         code=[str(PACKAGE / "release.py")],
     output:
         "results/release/{scale}.tar",
@@ -100,8 +101,8 @@ rule archive:
         "results/logs/release/{scale}.log",
     localrule: True
     params:
+        searches=as_json(searches_of(PAPER_CELLS).values()),
         store=STORE,
-        search=EXPERIMENTS.step_size.seed,
     shell:
-        "python -m aevb release --runs {input.runs} --store-root {params.store} --search-seed {params.search}"
-        " --output {output} 2> {log}"
+        "python -m aevb release --runs {input.runs} --searches {params.searches:q} --points {input.points}"
+        " --store-root {params.store} --output {output} 2> {log}"

@@ -4,15 +4,25 @@ import json
 import sys
 from pathlib import Path
 
-from aevb import UserError, provenance
+import torch
+
+from aevb import UserError, data, provenance
 from aevb import release as archives
+from aevb.experiments import Search
+from aevb.training import Member, Trainer
 
 
-def release(runs: list[Path], store_root: Path, search_seed: int, output: Path) -> None:
-    """One archive of the first seed of every cell, with its step-size searches; runs: their cell.json."""
+def release(
+    runs: list[Path], searches: list[Search], points: list[Path], store_root: Path, output: Path
+) -> None:
+    """One archive of runs, given by their cell.json, and of the searches for their step sizes; points: the data."""
     cells = [json.loads(path.read_text()) for path in runs]
-    seeds = sorted({search_seed, *(cell["seed"] for cell in cells)})
-    manifest = archives.pack(store_root, seeds, cells, output)
+    splits = {path.stem: data.load(path) for path in points}
+    folders = [Path(cell["store"]) for cell in cells]
+    for search in searches:
+        trainer = Trainer(search.cell, splits[search.cell.dataset], torch.device("cpu"), store_root)
+        folders += [trainer.open(Member(search.seed, candidate)).folder for candidate in search.candidates]
+    manifest = archives.pack(folders, cells, output)
     megabytes = output.stat().st_size / 1e6
     print(f"{output}: {len(manifest.files)} files of runs, {megabytes:.0f} MB", file=sys.stderr)
 
