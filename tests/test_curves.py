@@ -79,13 +79,12 @@ def test_without_cells_or_without_rows_nothing_is_selected():
     assert select(frame(BOUND, {}).iloc[:0], [cell()]).empty
 
 
-def test_figure2_shows_the_papers_definition_of_the_training_curve_and_no_mcem():
+def test_figure2_shows_the_papers_definition_of_the_training_curve():
     bounds = frame(
         BOUND,
         {"split": "train_running", "bound": -1.0},
         {"split": "train", "bound": -2.0},
         {"split": "test", "bound": -3.0},
-        {"estimator": "mcem", "bound": -6.0},
         {"dataset": "frey", "n_hidden": 200, "n_train": 1600, "bound": -7.0},
     )
     shown = figure2_curves(bounds).set_index("nats")["split"].to_dict()

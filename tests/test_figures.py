@@ -211,8 +211,6 @@ def test_no_run_of_the_figure_is_an_error_for_the_user():
     with pytest.raises(UserError, match="none of the runs"):
         figures.figure2(bounds(MNIST, 3, VALUES).iloc[:0], PAPER)
     with pytest.raises(UserError, match="none of the runs"):
-        figures.figure2(bounds(MNIST, 3, VALUES, methods=["mcem"]), PAPER)  # it has no bound
-    with pytest.raises(UserError, match="none of the runs"):
         figures.figure3(marginal(1000, VALUES).iloc[:0], PAPER)
 
 
