@@ -52,7 +52,7 @@ def independent(model, params, x, generators, n, *settings):
         flat = model.log_joint(theta, x[None], z[-1].flatten(0, 1)[None])[0]
         log_joint.append(flat.unflatten(0, (n, CHAINS)))
     one = torch.ones(len(generators), len(x))
-    return Draws(torch.stack(z, 2), torch.stack(log_joint, 2), one, one)
+    return Draws(torch.stack(z, 2), torch.stack(log_joint, 2), one)
 
 
 @pytest.fixture

@@ -35,7 +35,6 @@ class Draws(NamedTuple):
     z: Tensor  # (n, C, M, B, N_z)
     log_joint: Tensor  # (n, C, M, B), log p(x, z) in nats
     acceptance: Tensor  # (M, B), mean acceptance probability of HMC
-    jumps: Tensor  # (M, B), share of the jumps accepted
 
 
 class Noise(NamedTuple):
@@ -51,7 +50,6 @@ class Noise(NamedTuple):
 class Moved(NamedTuple):
     point: hmc.Point
     acceptance: Tensor  # (M, C, B), HMC's probability
-    jumped: Tensor  # (M, C, B), whether the jump was accepted
 
 
 def draw(
@@ -86,9 +84,9 @@ def draw(
     start, proposal = prepare(model, params, x, generators)
 
     def move(point: hmc.Point, noise: Noise, step_size: Tensor) -> Moved:
-        point, jumped = jump(log_prob, point, proposal, noise)
+        point, _ = jump(log_prob, point, proposal, noise)
         jittered = step_size.unsqueeze(1) * noise.jitter
-        return Moved(*hmc.transition(log_prob, point, noise.hmc, jittered, leapfrogs), jumped)
+        return Moved(*hmc.transition(log_prob, point, noise.hmc, jittered, leapfrogs))
 
     def draw_all() -> Noise:
         return trees.stack([draw_noise(generator, tuple(start.shape[1:])) for generator in generators])
@@ -116,8 +114,7 @@ def _collect(kept: list[Moved]) -> Draws:
     z = torch.stack([moved.point.z for moved in kept]).double()
     log_joint = torch.stack([moved.point.log_prob for moved in kept]).double()
     acceptance = torch.stack([moved.acceptance for moved in kept])
-    jumps = torch.stack([moved.jumped for moved in kept]).double()
-    return Draws(z.transpose(1, 2), log_joint.transpose(1, 2), acceptance.mean((0, 2)), jumps.mean((0, 2)))
+    return Draws(z.transpose(1, 2), log_joint.transpose(1, 2), acceptance.mean((0, 2)))
 
 
 def prepare(
