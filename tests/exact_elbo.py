@@ -8,7 +8,7 @@ import torch
 from aevb import trees
 from aevb.estimators import gradient
 from aevb.models import Params
-from aevb.ppca import PPCA
+from exact_ppca import PPCA
 from helpers import assert_mean, generator
 
 LINEAR = PPCA(n_features=6, n_hidden=1, n_latent=2)

@@ -5,7 +5,7 @@ import torch
 
 from aevb import bounds, trees
 from aevb.bounds import mean_elbo, to_unit
-from aevb.ppca import PPCA
+from exact_ppca import PPCA
 from helpers import SDS, generator, rejects
 
 pytestmark = pytest.mark.usefixtures("double")

@@ -9,8 +9,8 @@ from aevb import UserError, estimators, gradients, trees
 from aevb.estimators import aevb, ascend_bound, sgvb_a
 from aevb.gradients import Moments, covariance, draw, jackknife, moments, signal_to_noise
 from aevb.models import BernoulliModel, Params
-from aevb.ppca import PPCA
 from aevb.streams import stream
+from exact_ppca import PPCA
 from helpers import (
     CPU,
     SDS,

@@ -10,7 +10,6 @@ from sklearn.neighbors import KNeighborsClassifier
 from aevb import representation, trees
 from aevb.distributions import Gaussian
 from aevb.models import BernoulliModel, GaussianModel, Params
-from aevb.ppca import PPCA
 from aevb.representation import (
     ACTIVE,
     CHUNK,
@@ -26,6 +25,7 @@ from aevb.representation import (
     reconstruction_nats,
     squared_errors,
 )
+from exact_ppca import PPCA
 from helpers import assert_mean, generator, randn, rejects, scramble
 
 MODEL = PPCA(n_features=6, n_hidden=1, n_latent=2)

@@ -7,7 +7,7 @@ from aevb import hmc, trees
 from aevb.estimators import mcem
 from aevb.models import BernoulliModel, Params
 from aevb.optimisers import Optimiser, adagrad
-from aevb.ppca import PPCA
+from exact_ppca import PPCA
 from helpers import (
     assert_close,
     assert_mean,

@@ -21,7 +21,7 @@ from aevb.distributions import Gaussian
 from aevb.estimators import aevb, mcem, wake_sleep
 from aevb.models import Params
 from aevb.optimisers import adagrad
-from aevb.ppca import PPCA
+from exact_ppca import PPCA
 from helpers import generator, rejects, scramble
 
 pytestmark = pytest.mark.usefixtures("double")

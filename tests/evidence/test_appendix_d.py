@@ -14,7 +14,7 @@ from aevb.evidence import Refusal, appendix_d, diagnostics, mixture, nodes, post
 from aevb.evidence.appendix_d import COMPONENTS, RETRIES, evidence, evidence_paper, kernel_density
 from aevb.evidence.posterior import CHAINS, Draws
 from aevb.models import BernoulliModel
-from aevb.ppca import PPCA
+from exact_ppca import PPCA
 from helpers import SDS, equal, generator, parameter_count, randn, rejects, scramble
 
 pytestmark = pytest.mark.usefixtures("double")

@@ -11,7 +11,7 @@ from aevb import trees
 from aevb.evidence import Refusal, diagnostics, importance, posterior
 from aevb.evidence.importance import elbo, evidence
 from aevb.models import BernoulliModel, GaussianModel, Params
-from aevb.ppca import PPCA
+from exact_ppca import PPCA
 from helpers import SDS, assert_mean, equal, generator, rejects, scramble
 
 pytestmark = pytest.mark.usefixtures("double")

@@ -12,7 +12,7 @@ from aevb.evidence import diagnostics, mixture, nodes, posterior
 from aevb.evidence.mixture import Mixture
 from aevb.evidence.posterior import CHAINS, RESAMPLED
 from aevb.models import BernoulliModel
-from aevb.ppca import PPCA
+from exact_ppca import PPCA
 from helpers import SDS, assert_mean, equal, generator, randn, rejects, scramble
 
 pytestmark = pytest.mark.usefixtures("double")

@@ -10,7 +10,7 @@ from aevb import UserError, trees
 from aevb.distributions import standard_normal_log_prob
 from aevb.evidence import Refusal, nodes, quadrature
 from aevb.models import BernoulliModel, GaussianModel
-from aevb.ppca import PPCA
+from exact_ppca import PPCA
 from helpers import equal, generator, rejects, scramble
 
 pytestmark = pytest.mark.usefixtures("double")
