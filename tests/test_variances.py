@@ -7,7 +7,7 @@ import pandas as pd
 from aevb import variances
 from aevb.drawing import METHOD_COLOURS
 
-ESTIMATORS = {"aevb": 1.0, "score_function": 1e4, "mine": 3.0}  # with their variances relative to SGVB-B's
+ESTIMATORS = {"aevb": 1.0, "score_function": 1e4, "new": 3.0}  # with their variances relative to SGVB-B's
 
 
 def table(datasets=("mnist", "frey"), moments=(0, 20_000, 1_000_000), sizes=(1, 5, 50)):
@@ -60,7 +60,7 @@ def test_the_noise_of_the_data_is_on_the_scale_of_sgvb_bs_variance():
     assert [list(dash) for dash in dashes] == [[0.5, 0.5], [2.5, 2.5], [25, 25]]  # 1 / (2 / L)
 
 
-def test_the_legend_names_the_readers_own_estimator():
+def test_the_legend_names_an_estimator_that_has_no_marker_yet():
     [legend] = variances.gradient_variance(table()).legends
     names = [text.get_text() for text in legend.get_texts()]
-    assert names == ["SGVB-B (AEVB)", "score function", "mine", "minibatch to minibatch"]
+    assert names == ["SGVB-B (AEVB)", "score function", "new", "minibatch to minibatch"]

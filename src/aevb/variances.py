@@ -46,7 +46,7 @@ def gradient_variance(table: pd.DataFrame) -> Figure:
 
 
 def _styles(names: list[str]) -> dict[str, tuple[str, str, str]]:
-    """Label, colour and marker of each, in the order of the legend: the known ones, then the reader's own."""
+    """Label, colour and marker of each, in the order of the legend: those of MARKERS, then those not yet there."""
     colours = method_colours(names)
     ordered = [*(name for name in MARKERS if name in names), *sorted({*names} - {*MARKERS})]
     labels = METHOD_NAMES | {"aevb": "SGVB-B (AEVB)"}
