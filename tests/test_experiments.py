@@ -20,6 +20,8 @@ from aevb.experiments import (
     Job,
     Search,
     canonical,
+    identity_of,
+    path_of,
 )
 
 SIZES = st.integers(1, 10**6)
@@ -49,6 +51,12 @@ def test_text_and_cell_are_the_same_experiment(cell):
     assert Cell.model_validate_json(text) == cell
     assert canonical(Cell.model_validate_json(text)) == text
     assert "\n" not in text
+
+
+@given(CELLS)
+def test_path_and_identity_are_of_the_same_cell(cell):
+    assert identity_of(cell.path) == cell.identity
+    assert path_of(cell.identity | {"seed": 0}) == cell.path
 
 
 @pytest.mark.parametrize(

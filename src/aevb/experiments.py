@@ -6,9 +6,13 @@ reads this module for every command, so it imports no torch.
 
 import json
 import math
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import pandas as pd  # half a second, which no command need wait
 
 # Estimators of log p(x): the function, below aevb.evidence, and the largest N_z that it takes
 EVIDENCE: dict[str, tuple[str, str, float]] = {
@@ -70,6 +74,18 @@ class Cell(Strict):
 def cell_path(dataset: str, estimator: str, n_hidden: int, n_latent: int, n_train: int) -> str:
     """The path of the cell of that identity."""
     return f"{dataset}/{estimator}/h{n_hidden}-z{n_latent}-n{n_train}"
+
+
+def path_of(row: "Mapping[str, Any] | pd.Series") -> str:
+    """The path of the cell that a table's row is of."""
+    return cell_path(**{name: row[name] for name in Cell.IDENTITY})
+
+
+def identity_of(path: str) -> dict[str, Any]:
+    """The identity of the cell with that path: the columns that name it in every table."""
+    dataset, estimator, sizes = path.split("/")
+    numbers = [int(size[1:]) for size in sizes.split("-")]
+    return dict(zip(Cell.IDENTITY, (dataset, estimator, *numbers), strict=True))
 
 
 class Job(Strict):

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from aevb import UserError
-from aevb.experiments import Cell, CheckJob, cell_path
+from aevb.experiments import Cell, CheckJob, identity_of, path_of
 from aevb.references import LIKELIHOOD, Batch, Number, Reference, Seed, tested
 from aevb.regression import FAIL, INCONCLUSIVE, STALE, Judgement, Values, fewest_seeds, judge, margin
 
@@ -67,10 +67,7 @@ def _why_unchecked(known: Batch | None) -> tuple[str, str]:
 
 def unchecked_row(path: str, verdict: str, reason: str) -> dict[str, Any]:
     """The row of a cell that could not be checked."""
-    dataset, estimator, sizes = path.split("/")
-    numbers = [int(part[1:]) for part in sizes.split("-")]
-    identity = dict(zip(Cell.IDENTITY, (dataset, estimator, *numbers), strict=True))
-    return {**identity, "verdict": verdict, "reason": reason}
+    return {**identity_of(path), "verdict": verdict, "reason": reason}
 
 
 def values(test: Number, seeds: Iterable[Seed]) -> Values:
@@ -165,7 +162,7 @@ def _paired(test: Number, seeds: Sequence[Seed], known: Sequence[Seed]) -> float
 
 def in_words(row: pd.Series) -> str:
     """A test as one line for the terminal."""
-    where = f"{row['verdict']}: {cell_of(row)}"
+    where = f"{row['verdict']}: {path_of(row)}"
     if not isinstance(row["metric"], str):
         return f"{where}: {row['reason']}"
     where += f", {row['split']} {row['metric']} at {int(row['samples']):,}"
@@ -173,8 +170,3 @@ def in_words(row: pd.Series) -> str:
         return f"{where}: {row['reason']}"
     interval = f"{row['difference']:+.2f} [{row['ci_low']:.2f}, {row['ci_high']:.2f}] nats"
     return f"{where}: {row['reason']}; {interval} beside the reference, {row['n_seeds']} seeds"
-
-
-def cell_of(row: pd.Series) -> str:
-    """The path of a row's cell."""
-    return cell_path(*(row[name] for name in Cell.IDENTITY))

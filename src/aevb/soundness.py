@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from aevb import UserError
-from aevb.experiments import Cell, cell_path
+from aevb.experiments import Cell, path_of
 
 DIVERGED = ["diverged", "diverged_at", "diverged_step", "diverged_tensor"]
 COLUMNS = [*Cell.IDENTITY, "seed", "samples", *DIVERGED, "on_floor"]
@@ -23,9 +23,8 @@ def require(frame: pd.DataFrame) -> None:
     lost = frame[frame["diverged"]]
     if len(lost):
         lines = [
-            f"  {cell_path(**{name: row[name] for name in Cell.IDENTITY})} seed {row['seed']}: "
-            f"at step {row['diverged_step']}, {row['diverged_tensor']}"
-            for row in lost.to_dict("records")
+            f"  {path_of(row)} seed {row['seed']}: at step {row['diverged_step']}, {row['diverged_tensor']}"
+            for _, row in lost.iterrows()
         ]
         raise UserError(
             f"{len(lost)} of {len(frame)} runs diverged:\n"

@@ -11,8 +11,7 @@ import pandas as pd
 from pandas.api.types import is_float_dtype
 
 from aevb.curves import CURVE, figure2_curves, figure3_curves, interpolate, over_seeds
-from aevb.experiments import CERTIFIED, Cell
-from aevb.gate import cell_of
+from aevb.experiments import CERTIFIED, Cell, path_of
 from aevb.intervals import half_width
 from aevb.references import BOUND, LIKELIHOOD
 
@@ -89,7 +88,7 @@ def beside_paper(
 
     def value(row: pd.Series) -> float:
         figure, paths = shown.get(row["metric"], (0, set()))
-        if row["split"] != "test" or cell_of(row) not in paths:
+        if row["split"] != "test" or path_of(row) not in paths:
             return math.nan
         named = {"figure": figure, "method": row["estimator"]} | {
             name: row[name] for name in ("dataset", "n_latent", "n_train", "split")

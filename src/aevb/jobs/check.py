@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from aevb import UserError, claims, gate, markdown, models, references, regression, tables
 from aevb import nights as simulation
 from aevb.bounds import to_unit
-from aevb.experiments import STAGES, Cell, CheckJob, Job
+from aevb.experiments import STAGES, Cell, CheckJob, Job, path_of
 from aevb.files import write_table, write_text
 from aevb.jobs.compute import choose_device, kept_weights, trained, versions
 from aevb.jobs.evidence import estimator
@@ -224,7 +224,7 @@ def verdict(regression_table: Path, claims_table: Path) -> None:
     bad = rows[rows["verdict"].isin([regression.FAIL, regression.STALE])]
     broken = due[due["verdict"] == claims.BROKEN]
     if len(bad) or len(broken):
-        cells = sorted({gate.cell_of(row) for _, row in bad.iterrows()})
+        cells = sorted({path_of(row) for _, row in bad.iterrows()})
         parts = [f"not as the reference: {', '.join(cells)}"] if cells else []
         parts += [f"broken: {', '.join(sorted(set(broken['claim'])))}"] if len(broken) else []
         raise UserError(
