@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from aevb import data, models, trees
-from aevb.bounds import to_unit
 from aevb.certification import COLUMNS, against, between, pooled, simulate
 from aevb.evidence import Evidence, annealed, quadrature
 from aevb.experiments import Cell, CertificationJob, ExactJob
 from aevb.files import read_tables, write_table
-from aevb.jobs.compute import choose_device, kept_weights, run_store
+from aevb.jobs.compute import choose_device, kept_weights, run_store, unit_points
 from aevb.jobs.evidence import direction, estimator
 from aevb.models import Model, Params
 from aevb.ppca import PPCA
@@ -58,7 +57,7 @@ def certify_cell(
     model = models.build(split.train.shape[1], **job.cell.model_sizes)
     folder = run_store(run)
     params = models.stack_weights([kept_weights(folder, job.samples).tensors], where)
-    x = to_unit(torch.from_numpy(split.test[: job.points]).to(where), split.scale)
+    x = unit_points(split.test[: job.points], split, where)
     named = _named(job.cell, job.samples)
     rows = [
         *(named | row for row in on_test_points(job.settings, model, params, x)),

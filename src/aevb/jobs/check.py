@@ -10,10 +10,9 @@ from pydantic import TypeAdapter
 
 from aevb import UserError, claims, gate, markdown, models, references, regression, tables
 from aevb import nights as simulation
-from aevb.bounds import to_unit
 from aevb.experiments import STAGES, Cell, CheckJob, Job, path_of
 from aevb.files import write_table, write_text
-from aevb.jobs.compute import choose_device, kept_weights, trained, versions
+from aevb.jobs.compute import choose_device, kept_weights, trained, unit_points, versions
 from aevb.jobs.evidence import estimator
 from aevb.references import SPLITS, Batch, Seed
 from aevb.streams import stream
@@ -132,7 +131,7 @@ def _likelihoods(job: CheckJob, trainer: Trainer, runs: list[Run]) -> list[tuple
         return [(None, 0)] * len(runs)
     records = [kept_weights(run.store, job.samples) for run in runs]
     params = models.stack_weights([record.tensors for record in records], trainer.device)
-    x = to_unit(torch.from_numpy(trainer.data.test[: job.points]).to(trainer.device), trainer.data.scale)
+    x = unit_points(trainer.data.test[: job.points], trainer.data, trainer.device)
     purpose = f"{job.evidence.name}-test"
     samples = records[0].meta["samples"]
     generators = [stream(trainer.device, run.member.seed, purpose, samples) for run in runs]

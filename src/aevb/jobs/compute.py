@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 import aevb
 from aevb import data, floor, models, processor, store
@@ -120,8 +121,13 @@ def _provenance(trainer: Trainer, run: Run, meta: dict[str, Any]) -> dict[str, A
 
 def _on_floor(trainer: Trainer, weights: store.Record) -> float | None:
     params = models.stack_weights([weights.tensors], trainer.device)
-    x = to_unit(torch.from_numpy(trainer.data.test).to(trainer.device), trainer.data.scale)
+    x = unit_points(trainer.data.test, trainer.data, trainer.device)
     return floor.share_on_floor(trainer.model, params, x)
+
+
+def unit_points(levels: np.ndarray, split: data.Split, device: torch.device) -> Tensor:
+    """Points of a data set (B, D), given as its levels, as the models see them."""
+    return to_unit(torch.from_numpy(levels).to(device), split.scale)
 
 
 def versions() -> dict[str, str]:

@@ -11,11 +11,10 @@ import pandas as pd
 import torch
 
 from aevb import data, models, store
-from aevb.bounds import to_unit
 from aevb.evidence import Evidence, refused
 from aevb.experiments import CERTIFIED, EVIDENCE, EvidenceJob, EvidenceTask
 from aevb.files import write_table
-from aevb.jobs.compute import choose_device, kept_weights, run_store
+from aevb.jobs.compute import choose_device, kept_weights, run_store, unit_points
 from aevb.models import Model
 from aevb.streams import stream
 
@@ -55,7 +54,7 @@ def _rows(
     params = models.stack_weights([record.tensors for record in weights], device)
     rows = []
     for name, levels in (("train", split.train[: job.cell.n_train]), ("test", split.test)):
-        x = to_unit(torch.from_numpy(levels[: job.points]).to(device), split.scale)
+        x = unit_points(levels[: job.points], split, device)
         generators = [stream(device, seed, f"{task.name}-{name}", samples) for seed in job.seeds]
         start = time.perf_counter()
         result = estimator(task.name)(model, params, x, generators, **task.settings)

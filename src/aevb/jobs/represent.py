@@ -3,17 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from aevb import data, models, representation, store, tables
 from aevb import labels as classes
-from aevb.bounds import to_unit
 from aevb.experiments import Job
 from aevb.files import read_tables, write_table
-from aevb.jobs.compute import choose_device
+from aevb.jobs.compute import choose_device, unit_points
 from aevb.representation import Measured
 from aevb.streams import stream
 
@@ -37,7 +35,7 @@ def represent(
     rows = []
     if params.phi:
         model = models.build(split.train.shape[1], **job.cell.model_sizes)
-        x = _unit(split.test, split, where)
+        x = unit_points(split.test, split, where)
         z, z_corrupted = (representation.encode(model, params.phi, seen).mean for seen in (x, _corrupted(x)))
         generators = [stream(where, seed, "reconstruction") for seed in job.seeds]
         values = {
@@ -47,7 +45,7 @@ def represent(
         }
         measures = {name: representation.over_points(points) for name, points in values.items()}
         if labels:
-            train = _unit(split.train[: job.cell.n_train], split, where)
+            train = unit_points(split.train[: job.cell.n_train], split, where)
             known = representation.encode(model, params.phi, train).mean
             measures["latent_accuracy"] = _accuracy(known, z, classes.load(labels[0], split))
         units = representation.active_units(z)
@@ -64,7 +62,7 @@ def yardstick(
     corrupted points as they are, and the accuracy from pixels."""
     where = choose_device(device, threads)
     split = data.load(points)
-    known, x = _unit(split.train[:n_train], split, where), _unit(split.test, split, where)
+    known, x = unit_points(split.train[:n_train], split, where), unit_points(split.test, split, where)
     guesses = {"mean_image_error": known.mean(0), "corruption_error": _corrupted(x)}
     measures = {
         name: representation.over_points(representation.mean_square(guess - x).unsqueeze(0))
@@ -80,10 +78,6 @@ def yardstick(
 def representation_table(cells: list[Path], yardsticks: list[Path], output: Path) -> None:
     """A row for each cell with an encoder: its seeds together, its yardsticks beside them."""
     write_table(output, tables.representation(read_tables(cells), read_tables(yardsticks)))
-
-
-def _unit(levels: np.ndarray, split: data.Split, device: torch.device) -> Tensor:
-    return to_unit(torch.from_numpy(levels).to(device), split.scale)
 
 
 def _corrupted(x: Tensor) -> Tensor:
