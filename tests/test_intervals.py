@@ -3,8 +3,26 @@
 import numpy as np
 from scipy import stats
 
-from aevb.intervals import half_width
+from aevb.intervals import half_width, of_mean
 from helpers import rejects
+
+
+def check_mean(of_mean):
+    values = np.random.default_rng(0).normal(3, size=7)
+    low, high = stats.t.interval(0.95, 6, loc=values.mean(), scale=stats.sem(values))
+    np.testing.assert_allclose(of_mean(values), [values.mean(), low, high])
+    np.testing.assert_equal(of_mean([2.5]), (2.5, np.nan, np.nan))
+    assert np.isnan(of_mean([1.0, 2.0, np.nan])).all()
+
+
+def test_a_mean_has_the_t_interval_of_its_values():
+    check_mean(of_mean)
+    rejects(
+        check_mean,
+        lambda values: of_mean(np.asarray(values)[np.isfinite(values)]),
+        lambda values: tuple(-value for value in of_mean(-np.asarray(values))),
+        lambda values: (np.median(values), *of_mean(values)[1:]),
+    )
 
 
 def check_width(width):

@@ -17,7 +17,7 @@ from aevb.comparison import CELL
 from aevb.curves import dataset_name, method_name, over_seeds
 from aevb.drawing import STYLE, draw_curve, method_colours
 from aevb.experiments import CERTIFIED
-from aevb.intervals import half_width
+from aevb.intervals import of_mean
 
 MAP, FULL = "aevb", "full_vb"
 QUANTITIES = {  # in the table's order
@@ -62,16 +62,15 @@ def table(bounds: pd.DataFrame, marginal: pd.DataFrame) -> pd.DataFrame:
 
 def _row(name: str, seeds: pd.DataFrame) -> dict[str, object]:
     difference = seeds[FULL] - seeds[MAP]
-    mean = difference.mean(skipna=False)
-    half = half_width(difference.std(skipna=False), len(difference)).item()
+    mean, low, high = of_mean(difference)
     return {
         "quantity": name,
         "n_seeds": len(seeds),
         MAP: seeds[MAP].mean(skipna=False),
         FULL: seeds[FULL].mean(skipna=False),
         "difference": mean,
-        "ci_low": mean - half,
-        "ci_high": mean + half,
+        "ci_low": low,
+        "ci_high": high,
     }
 
 

@@ -5,6 +5,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 
+def of_mean(values: ArrayLike) -> tuple[float, float, float]:
+    """The mean of the values and the ends of its interval: NaN for a single value, and where one is NaN."""
+    known = np.asarray(values, float)
+    mean, spread = known.mean(), known.std(ddof=1) if len(known) > 1 else np.nan
+    half = half_width(spread, len(known)).item()
+    return float(mean), float(mean - half), float(mean + half)
+
+
 def half_width(spread: ArrayLike, n: ArrayLike) -> NDArray[np.float64]:
     """Half the interval's width: n values with standard deviation `spread`; NaN for a single one."""
     freedom = np.asarray(n) - 1

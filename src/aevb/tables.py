@@ -12,7 +12,7 @@ from pandas.api.types import is_float_dtype
 
 from aevb.curves import CURVE, figure2_curves, figure3_curves, interpolate, over_seeds
 from aevb.experiments import CERTIFIED, Cell, path_of
-from aevb.intervals import half_width
+from aevb.intervals import of_mean
 from aevb.references import BOUND, LIKELIHOOD
 
 COMPARISON = ["figure", *CURVE, "samples", "paper", "ours", "ci_low", "ci_high", "difference"]
@@ -154,9 +154,8 @@ def representation(runs: pd.DataFrame, yardsticks: pd.DataFrame) -> pd.DataFrame
 
 
 def _over_seeds(name: str, values: pd.Series) -> dict[str, float]:
-    mean = values.mean(skipna=False)
-    half = half_width(values.std(skipna=False), len(values)).item()
-    return {name: mean, f"{name}_ci_low": mean - half, f"{name}_ci_high": mean + half}
+    mean, low, high = of_mean(values)
+    return {name: mean, f"{name}_ci_low": low, f"{name}_ci_high": high}
 
 
 def _representation_columns() -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from aevb import UserError, config, data, gate, golden, processor, references, regression
 from aevb.files import write_text
-from aevb.intervals import half_width
+from aevb.intervals import of_mean
 from aevb.jobs.check import read_batches
 from aevb.provenance import commit, estimator, numerics_digest
 from aevb.references import Batch, Certificate, Number, Reference
@@ -142,5 +142,5 @@ def _before_and_after(test: Number, old: Batch | None, new: Batch) -> str:
 def _interval(values: regression.Values) -> str:
     if not len(values):
         return "none"
-    spread = float(values.std(ddof=1)) if len(values) > 1 else np.nan
-    return f"{values.mean():.2f} +- {half_width(spread, len(values)).item():.2f} ({len(values)} seeds)"
+    mean, _, high = of_mean(values)
+    return f"{mean:.2f} +- {high - mean:.2f} ({len(values)} seeds)"
