@@ -107,7 +107,8 @@ def taken(old: Kept, new: Kept) -> Kept:
     for name in PROTOCOL:
         two = f"the kept one has {name} {{}} and the given one {{}}: these are two methods"
         _require_agreement(both, name, two)
-    stays = [old >= new for old, new in zip(_extents(old, both), _extents(new, both), strict=True)]
+    extents = zip(_extents(old, both), _extents(new, both), strict=True)
+    stays = [kept >= given for kept, given in extents]
     return Kept(*(_without(table, both.loc[stays]) for table in new))
 
 
