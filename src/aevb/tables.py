@@ -50,13 +50,26 @@ YARDSTICKS = [
 ]
 SENTENCE = 18  # characters from which a column of words is shown wide enough to be read
 COUNTS = {"samples", "n_hidden", "n_latent", "n_train", "n_points"}  # shown with thousands separators
-SPREAD = {  # shown with three digits each, since they span many powers of ten
-    *("squared_norm", "variance", "relative_variance", "snr", "snr_low", "snr_high", "data_variance"),
-    *("p_value", "p_adjusted", "p_drop", "p_rise", "p_broken"),
-    *("squared_norm_error", "variance_error", "relative_variance_error", "data_variance_error"),
+THREE_DIGITS, FIVE_DIGITS, FOUR_DECIMALS = {"n_sigfig": 3}, {"n_sigfig": 5}, {"decimals": 4}
+# of a table's columns, by its name, where `_with_digits` would not do
+FORMATS: dict[str, dict[str, dict[str, Any]]] = {
+    "gradient_variance": dict.fromkeys(  # they span many powers of ten
+        [
+            *("squared_norm", "variance", "relative_variance", "snr", "snr_low", "snr_high", "data_variance"),
+            *("squared_norm_error", "variance_error", "relative_variance_error", "data_variance_error"),
+        ],
+        THREE_DIGITS,
+    ),
+    "comparison": {
+        **dict.fromkeys(["value", "baseline_value"], FIVE_DIGITS),  # nats in one row, samples in another
+        **dict.fromkeys(["p_value", "p_adjusted"], THREE_DIGITS),
+    },
+    "regression": dict.fromkeys(["p_drop", "p_rise"], THREE_DIGITS),
+    "claims": dict.fromkeys(["p_broken"], THREE_DIGITS),
+    "certification": dict.fromkeys(  # in nats, and some are far below one
+        ["bias", "ci_low", "ci_high", "std_error", "rms_error", "claimed_error"], FOUR_DECIMALS
+    ),
 }
-MIXED = {"value", "baseline_value"}  # of comparison: nats in one row and samples in another, five digits
-ERRORS = {"bias", "ci_low", "ci_high", "std_error", "rms_error", "claimed_error"}  # of certification, in nats
 
 
 def paper_comparison(bounds: pd.DataFrame, marginal: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
@@ -189,18 +202,16 @@ def provenance(cells: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["item", "value", "runs"])
 
 
-def to_html(frame: pd.DataFrame, title: str, note: str) -> str:
-    """`frame` as a self-contained HTML page with a title above and a note below; NaN is shown as a dash."""
-    table = great_tables.GT(frame, id="table").tab_header(title).tab_source_note(note)
+def to_html(frame: pd.DataFrame, named: str) -> str:
+    """results/tables/{named}.csv as a self-contained HTML page; NaN is shown as a dash."""
+    table = great_tables.GT(frame, id="table").tab_header(named.replace("_", " ").capitalize())
+    table = table.tab_source_note(f"Source: results/tables/{named}.csv")
+    formats = FORMATS.get(named, {})
     for name in frame.columns:
         if name in COUNTS:
             table = table.fmt_integer(name)
-        elif name in ERRORS and "bias" in frame.columns:
-            table = table.fmt_number(name, decimals=4)
-        elif name in SPREAD:
-            table = table.fmt_number(name, n_sigfig=3)
-        elif name in MIXED and "baseline" in frame.columns:
-            table = table.fmt_number(name, n_sigfig=5)
+        elif name in formats:
+            table = table.fmt_number(name, **formats[name])
         elif is_float_dtype(frame[name]):
             table = _with_digits(table, name, frame[name].abs().max())
     for name in frame.select_dtypes(["object", "str"]).columns:

@@ -83,6 +83,4 @@ def bound_and_likelihood(marginal: Path, output: Path) -> None:
 def html(inputs: list[Path], outputs: list[Path]) -> None:
     """The report's pages, one for each table."""
     for table, output in zip(inputs, outputs, strict=True):
-        title = table.stem.replace("_", " ").capitalize()
-        page = tables.to_html(pd.read_csv(table), title, f"Source: results/tables/{table.name}")
-        write_text(output, page)
+        write_text(output, tables.to_html(pd.read_csv(table), table.stem))
