@@ -1,7 +1,8 @@
-"""Estimators of the marginal likelihood log p(x), one file each. They see weights and data, never the method.
+"""Estimators of the marginal likelihood log p(x), and their parts. They see weights and data, never the method.
 
-Every file has `evidence(model, params, x, generators, **settings) -> Evidence` and a DIRECTION, the side on which
-its expectation lies: `lower` (Jensen: a mean of p(x, z)/q(z)), `upper` (a mean of the reciprocals) or `exact`.
+The files that `experiments.EVIDENCE` names are estimators: `evidence(model, params, x, generators, **settings) ->
+Evidence` and a DIRECTION, the side on which its expectation lies: `lower` (Jensen: a mean of p(x, z)/q(z)), `upper`
+(a mean of the reciprocals) or `exact`. The others are what these share.
 """
 
 import math
