@@ -67,6 +67,7 @@ def test_the_protocol_is_accepted():
         ("gradients.surprise", 1),
         ("gradients.runs.digits.surprise", 1),
         ("gradients.runs.cifar", {"n_hidden": 500, "n_latent": 10}),
+        ("gradients.runs.digits.n_train", 500),  # it is the whole training set
         ("figures.figure2.mnist.surprise", 1),
         ("scales.smoke.surprise", 1),
         ("figures.figure6", {}),

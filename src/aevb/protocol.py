@@ -100,9 +100,12 @@ class CertificationConfig(Strict):
     temperatures: Annotated[int, Field(ge=2)]
 
 
-class SizesConfig(Strict):
+class WidthsConfig(Strict):
     n_hidden: Positive
     n_latent: Positive
+
+
+class SizesConfig(WidthsConfig):
     n_train: Positive | None = None
 
 
@@ -125,7 +128,7 @@ class GradientsConfig(Strict):
     n_samples: Annotated[tuple[Positive, ...], AtLeastOne, Unique]
     draws: Annotated[int, Field(ge=10, multiple_of=2)]
     moments: Annotated[tuple[Budget, ...], Unique]
-    runs: dict[Dataset, SizesConfig]
+    runs: dict[Dataset, WidthsConfig]  # on the whole training set
 
     @field_validator("estimators")
     @classmethod
