@@ -220,11 +220,23 @@ def test_every_entry_of_a_grid_is_positive(key, value):
         ("figures.figure3.digits.n_train", [1_501], "n_train 1501 exceeds the 1500 points of digits"),
         ("figures.figure2.frey.estimators", ["nice"], r"figures\.figure2\.frey: estimator 'nice' has no"),
         ("estimators.mcem", MISSING, "estimator 'mcem' has no entry under estimators"),
+        (
+            "evidence.along_training",
+            ["annealed"],
+            "along_training: Figure 3 shows appendix_d_robust, so name it",
+        ),
+        ("evidence.along_training", [], "along_training: Figure 3 shows appendix_d_robust, so name it"),
     ],
 )
 def test_a_name_or_size_that_does_not_exist_is_refused(key, value, message):
     with pytest.raises(UserError, match=message):
         config.parse(changed(key, value))
+
+
+def test_without_figure3_no_evidence_need_be_estimated_along_training():
+    figures = {name: grids for name, grids in RAW["figures"].items() if name != "figure3"}
+    evidence = RAW["evidence"] | {"along_training": []}
+    assert parsed(figures=figures, evidence=evidence).cells("figure3") == []
 
 
 @pytest.mark.parametrize(

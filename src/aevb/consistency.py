@@ -112,7 +112,9 @@ def _check_grid(config: "Config", name: Figure | Study, dataset: Dataset, grid: 
         _require(
             len(grid.n_latent) == 1, f"{where}.n_latent: its panels differ in n_train alone, so name one"
         )
-        for estimator in config.evidence.along_training:
+        followed = config.evidence.along_training
+        _require(CERTIFIED in followed, f"evidence.along_training: Figure 3 shows {CERTIFIED}, so name it")
+        for estimator in followed:
             limit = EVIDENCE[estimator][2]
             most = f"{estimator} takes at most {limit} latent dimensions"
             _require(max(grid.n_latent) <= limit, f"{where}.n_latent: {most}")
