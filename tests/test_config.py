@@ -632,6 +632,30 @@ def test_one_file_may_have_several_entries_with_other_settings(mine):
             parsed(estimators=RAW["estimators"] | {name: entry})
 
 
+def test_an_added_estimator_is_compared_once_however_often_it_is_named(mine, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = RAW["estimators"] | {"mine": RAW["estimators"]["aevb"] | {"source": "mine.py", "settings": {}}}
+    named = {"estimators": own, "comparison": RAW["comparison"] | {"estimators": ["mine"]}}
+    for same in (
+        parsed(add=f" {mine}, ,{mine} "),
+        parsed(add=["mine.py", str(mine)]),
+        parsed(add="mine.py", **named),
+    ):
+        compared = [cell.estimator for cell in same.cells("comparison") if cell.dataset == "digits"]
+        assert compared.count("mine") == 1
+
+
+def test_two_added_estimators_of_one_name_are_refused(mine, tmp_path):
+    other = tmp_path / "other" / "mine.py"
+    other.parent.mkdir()
+    other.write_text(mine.read_text())
+    own = RAW["estimators"] | {"mine": RAW["estimators"]["aevb"] | {"source": str(other)}}
+    says = f"add: {mine} and {other} are both called 'mine'; rename one of the files"
+    for wrong in ({"add": f"{mine},{other}"}, {"add": str(mine), "estimators": own}):
+        with pytest.raises(UserError, match=re.escape(says)):
+            parsed(**wrong)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [

@@ -107,7 +107,7 @@ class Config(Plan):
 def _with_added(raw: dict[str, Any]) -> dict[str, Any]:
     """An entry under `estimators` for each file or module under `add`, trained as the comparison's baseline is."""
     added, known, comparison = raw.get("add"), raw.get("estimators"), raw.get("comparison")
-    sources = [part for part in added.split(",") if part] if isinstance(added, str) else added
+    sources = [part.strip() for part in added.split(",") if part.strip()] if isinstance(added, str) else added
     if not sources:
         return raw | {"add": ()}
     readable = isinstance(sources, list) and all(isinstance(source, str) for source in sources)

@@ -22,6 +22,7 @@ def check(config: "Config") -> None:
     most = max(CHECKED_SEEDS, *map(max, used))
     _require(config.step_size.seed >= most, f"step_size.seed: runs use seeds 0..{most - 1}; take another")
     _check_estimators(config)
+    _check_added(config)
     _check_evidence(config)
     _check_comparison(config)
     for name in (*get_args(Figure), *get_args(Study)):
@@ -48,6 +49,14 @@ def _check_estimators(config: "Config") -> None:
         _require(not unknown, f"estimators.{name}.settings: build() of {name}.py takes no {unknown}")
         for setting, value in estimator.settings.items():
             _check_setting(f"estimators.{name}.settings.{setting}", value, takes[setting])
+
+
+def _check_added(config: "Config") -> None:
+    for source in config.add:
+        name = provenance.name_of(source)
+        other = config.estimators[name].source
+        same = provenance.estimator(name, source) == provenance.estimator(name, other)
+        _require(same, f"add: {source} and {other} are both called '{name}'; rename one of the files")
 
 
 def _check_setting(where: str, value: int | float, default: Any) -> None:

@@ -91,12 +91,11 @@ class Plan(Strict):
     def grids(self, name: Figure | Study) -> dict[Dataset, GridConfig]:
         """The grids of a figure or study, of every dataset that it has."""
         if name == "comparison":
-            compared = (
-                self.comparison.baseline,
-                *self.comparison.estimators,
-                *map(provenance.name_of, self.add),
-            )
-            return {dataset: _one_size(compared, sizes) for dataset, sizes in self.comparison.sizes.items()}
+            added = map(provenance.name_of, self.add)  # which may be named among the others too
+            compared = dict.fromkeys((self.comparison.baseline, *self.comparison.estimators, *added))
+            return {
+                dataset: _one_size(tuple(compared), sizes) for dataset, sizes in self.comparison.sizes.items()
+            }
         return self.full_vb if name == "full_vb" else self.figures.get(name, {})
 
     def cells(self, name: Figure | Study) -> list[Cell]:
