@@ -8,7 +8,7 @@ from aevb import UserError, config as schema
 from aevb.files import require_writable
 from aevb.provenance import ignore_work_folder
 
-min_version("9.0")
+min_version("9.27")  # what pyproject.toml requires
 
 ROOT = Path(workflow.basedir)
 ignore_work_folder()

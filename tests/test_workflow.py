@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import shutil
+import tomllib
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -18,6 +19,7 @@ from workflows import (
     FIGURES,
     IDENTITY,
     PROTOCOL,
+    ROOT,
     SMOKE_DIGITS,
     TRAIN_SIZES,
     copy_of_the_source,
@@ -44,6 +46,12 @@ ONCE = [
     "html",
     "all",
 ]
+
+
+def test_the_workflow_asks_for_the_snakemake_that_the_package_requires():
+    required = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    [oldest] = re.findall(r"^min_version\(\"(.*)\"\)", (ROOT / "Snakefile").read_text(), re.MULTILINE)
+    assert f"snakemake>={oldest},<10" in required
 
 
 # -------------------------------------------------------------------------------------- what would be done
