@@ -3,12 +3,11 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import field_validator
 
-from aevb import provenance
+from aevb import gpu, provenance
 from aevb.experiments import Cell, Dataset, GradientJob, Job, Search, Strict
 from aevb.protocol import (
     TRAIN_SIZES,
@@ -29,8 +28,6 @@ from aevb.protocol import (
     Unique,
 )
 from aevb.schedule import snapshot_points
-
-NVIDIA_DRIVER = Path("/proc/driver/nvidia")
 
 
 class Plan(Strict):
@@ -68,8 +65,8 @@ class Plan(Strict):
         return tuple(range(self.budget.seeds))
 
     def uses_gpu(self) -> bool:
-        """Whether jobs will compute on a GPU, without the second that importing torch takes."""
-        return self.device == "cuda" or (self.device == "auto" and NVIDIA_DRIVER.exists())
+        """Whether jobs will compute on a GPU."""
+        return self.device == "cuda" or (self.device == "auto" and gpu.visible())
 
     def cell(self, dataset: Dataset, estimator: str, n_hidden: int, n_latent: int, n_train: int) -> Cell:
         model = self.models[dataset]
