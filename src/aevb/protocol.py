@@ -1,6 +1,6 @@
 """The sections of config.yaml, one class each: types and ranges of what a user may write.
 
-What sections say of each other is checked in aevb.config.
+What sections say of each other is checked in aevb.consistency.
 """
 
 import math
