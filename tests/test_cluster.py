@@ -1,5 +1,7 @@
 """Jobs as separate processes that a cluster's submit command starts; a real Slurm is tested by `make test-slurm`."""
 
+import re
+
 import yaml
 
 from workflows import ROOT, RUN, SMOKE_DIGITS, assert_same_weights, snakemake, succeeded
@@ -26,6 +28,18 @@ def test_a_gpu_is_asked_for_by_name_where_the_login_node_has_none(source, tmp_pa
     assert said.count("gpu=1") == 2
     said = succeeded(snakemake(source, tmp_path, "--dry-run", RUN, config=[*SMOKE_DIGITS, "device=cpu"]))
     assert said.count("gpu=0") == 2
+
+
+def test_the_page_has_every_rule_that_asks_for_a_gpu():
+    text = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    bodies = dict(re.findall(r"^rule (\w+):\n((?:    .*\n|\n)*)", text, re.MULTILINE))
+    asking = {name for name, body in bodies.items() if "gpu=GPU" in body}
+    asking |= {
+        new for old, new in re.findall(r"^use rule (\w+) as (\w+) with", text, re.MULTILINE) if old in asking
+    }
+    [row] = re.findall(r"^\| a partition for GPUs .*", (ROOT / "docs/scaling.md").read_text(), re.MULTILINE)
+    assert len(asking) > 10
+    assert asking == {name for name in asking if re.search(rf"\b{name}\b", row)}
 
 
 def test_profiles_say_how_and_where_and_never_what():
