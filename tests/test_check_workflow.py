@@ -101,11 +101,22 @@ def test_a_cell_without_a_reference_is_not_trained_and_closes_the_gate(clone):
     )  # Figure 5 has it
 
 
-def test_nothing_but_the_committed_configuration_is_blessed(clone):
-    source, work = clone
+def commit(source):
     for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "all"]):
         identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
         subprocess.run(["git", "-C", str(source), *identity, *arguments], check=True, capture_output=True)
+
+
+def test_more_cells_than_a_command_can_name_are_not_measured_for_a_reference(clone):
+    path = clone[0] / "config.yaml"
+    path.write_text(with_value("figures.figure2.digits.n_latent", list(range(1, 1200)))(path.read_text()))
+    commit(clone[0])
+    assert "run several smaller configurations" in refused(clone, "bless", "reason=why")
+
+
+def test_nothing_but_the_committed_configuration_is_blessed(clone):
+    source, work = clone
+    commit(source)
     said = snakemake(source, work, "bless", "--dry-run", config=[*SMOKE_DIGITS, "reason=why"])
     assert said.returncode == 0, said.stdout
     mine = work.with_name("mine.py")

@@ -61,8 +61,8 @@ rule certify_cell:
 
 rule certification:
     input:
-        [f"results/certification/ppca/z{n_latent}.csv" for n_latent in EXACT],
-        [f"results/certification/{path}.csv" for path in CERTIFIED],
+        listed([f"results/certification/ppca/z{n_latent}.csv" for n_latent in EXACT]),
+        listed([f"results/certification/{path}.csv" for path in CERTIFIED]),
     output:
         "results/tables/certification.csv",
     log:

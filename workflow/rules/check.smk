@@ -72,8 +72,8 @@ rule measure:
 
 rule regression:
     input:
-        seeds=judged("seeds.json"),
-        rows=judged("rows.csv"),
+        seeds=judged("seeds.json", lists=5),
+        rows=judged("rows.csv", lists=5),
         paper=PAPER,
         code=sources("gate", "claims"),
     output:
@@ -83,9 +83,9 @@ rule regression:
         "results/logs/tables/regression.log",
     localrule: True
     params:
-        figure2=as_json(EXPERIMENTS.cells("figure2")),
-        figure3=as_json(EXPERIMENTS.cells("figure3")),
-        unchecked=lambda wildcards: json.dumps(gated()[1]),
+        figure2=as_json(EXPERIMENTS.cells("figure2"), lists=5),
+        figure3=as_json(EXPERIMENTS.cells("figure3"), lists=5),
+        unchecked=lambda wildcards: fitting([json.dumps(gated()[1])], lists=5)[0],
     shell:
         "python -m aevb regression-tables --judged {input.rows} --seeds {input.seeds} --paper {input.paper:q}"
         " --unchecked {params.unchecked:q}"

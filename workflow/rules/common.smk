@@ -25,7 +25,7 @@ BLESSED = ROOT / "results/reference"
 REASON = EXPERIMENTS.reason.strip()
 GPU = int(EXPERIMENTS.uses_gpu())
 MEMORY_MB = 8000 if GPU else 2000  # of the host: CUDA's libraries alone take gigabytes
-LONGEST = 60_000  # characters of a list; a command has up to two, and the kernel takes 128 KiB
+LONGEST = 120_000  # characters of a command's lists: the kernel takes 128 KiB
 
 
 def job(module):
@@ -94,22 +94,25 @@ def per_cell(cells, file):
     return [f"results/runs/{cell.path}/{file}" for cell in cells]
 
 
-def as_json(cells):
-    [text] = listed(["[" + ",".join(canonical(cell) for cell in cells) + "]"])
-    return text
-
-
-def listed(words):
-    """The words of a list in a command: too many are refused once a job needs them, which is before anything runs."""
-    length = sum(len(word) + 1 for word in words)
-
-    def refuse(wildcards):
+def fitting(words, lists):
+    """The words of one of so many lists in a command, each of which has its share of the room."""
+    length, room = sum(len(word) + 1 for word in words), LONGEST // lists
+    if length > room:
         raise WorkflowError(
             f"So many cells and seeds do not fit into the command that collects them ({length} characters, of at most"
-            f" {LONGEST}): run several smaller configurations, or the target trained; see docs/scaling.md."
+            f" {room}): run several smaller configurations, or the target trained; see docs/scaling.md."
         )
+    return words
 
-    return words if length <= LONGEST else [refuse]
+
+def listed(words, lists=2):
+    """The same once a job needs them, which is before anything runs."""
+    return lambda wildcards: fitting(words, lists)
+
+
+def as_json(cells, lists=2):
+    text = "[" + ",".join(canonical(cell) for cell in cells) + "]"
+    return lambda wildcards: fitting([text], lists)[0]
 
 
 def page(table):
@@ -177,8 +180,10 @@ def gated():
         raise WorkflowError(str(error)) from None
 
 
-def judged(file):
-    return lambda wildcards: [f"results/check/{path}/{file}" for path in gated()[0]]
+def judged(file, lists):
+    return lambda wildcards: fitting(
+        [f"results/check/{path}/{file}" for path in gated()[0]], lists
+    )
 
 
 def checking_code(wildcards):
@@ -208,6 +213,6 @@ def with_reason(files):
                 )
         except UserError as error:
             raise WorkflowError(str(error)) from None
-        return files
+        return fitting(files, lists=1)
 
     return allowed

@@ -81,7 +81,7 @@ rule yardstick:
 
 rule representation_table:
     input:
-        cells=[f"results/representation/{path}.csv" for path in REPRESENTED],
+        cells=listed([f"results/representation/{path}.csv" for path in REPRESENTED]),
         yardsticks=sorted(
             {
                 f"results/representation/{cell.dataset}/n{cell.n_train}.csv"

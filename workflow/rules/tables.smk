@@ -70,7 +70,7 @@ rule bound_and_likelihood:
 
 rule step_sizes:
     input:
-        sorted({step_size_path(cell) for cell in PAPER_CELLS}),
+        listed(sorted({step_size_path(cell) for cell in PAPER_CELLS})),
     output:
         "results/tables/step_sizes.csv",
     log:
