@@ -32,6 +32,7 @@ from workflows import (
     snakemake,
     stored,
     succeeded,
+    value_of,
     with_comment,
     with_value,
 )
@@ -555,6 +556,24 @@ def test_a_dataset_without_figure3_and_figure5_plans_no_job_without_input(source
     # the paper has no Frey Face in these figures: a job would have nothing to read, and fail hours later
     text = succeeded(snakemake(source, tmp_path, "--dry-run", "--printshellcmds", config=["datasets=frey"]))
     assert not re.findall(r"python -m aevb .* --(?:inputs|weights|points) +--.*", text)
+
+
+@pytest.mark.parametrize(
+    ("target", "section"),
+    [
+        *[("compare", "comparison.sizes"), ("full_vb", "full_vb"), ("gradients", "gradients.runs")],
+        ("representation", "figures.figure2"),
+        *[(figure, f"figures.{figure}") for figure in ("figure3", "figure4", "figure5")],
+    ],
+)
+def test_what_no_chosen_dataset_has_is_refused_by_the_name_of_its_section(source, tmp_path, target, section):
+    others = {name: entry for name, entry in value_of(section).items() if name != "digits"}
+    with edited(source / "config.yaml", with_value(section, others)):
+        process = snakemake(source, tmp_path, target, config=SMOKE_DIGITS)
+        assert process.returncode == 1
+        assert f"{section} has no entry for digits: give it one in config.yaml" in process.stdout
+        assert "Finished jobid" not in process.stdout
+        assert planned(source, tmp_path, "all")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ import sys
 import time
 from collections import Counter
 from contextlib import contextmanager
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +106,11 @@ def edited(path, change):
     finally:
         path.write_text(text)
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def value_of(key):
+    """What config.yaml has at a dotted key."""
+    return reduce(getitem, key.split("."), PROTOCOL)
 
 
 def with_comment(text):

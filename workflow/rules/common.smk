@@ -110,6 +110,18 @@ def listed(words, lists=2):
     return lambda wildcards: fitting(words, lists)
 
 
+def of_section(section, cells, files):
+    """Files of the cells that a section of config.yaml asks for, of which the chosen data sets may have none."""
+
+    def refuse(wildcards):
+        raise WorkflowError(
+            f"{section} has no entry for {' or '.join(EXPERIMENTS.datasets)}:"
+            " give it one in config.yaml, or choose other datasets."
+        )
+
+    return files if cells else refuse
+
+
 def as_json(cells, lists=2):
     text = "[" + ",".join(canonical(cell) for cell in cells) + "]"
     return lambda wildcards: fitting([text], lists)[0]
@@ -156,7 +168,10 @@ def first_runs(cells, file):
 
 def weights_of(figure):
     """The final weights that the figure shows."""
-    return first_runs(EXPERIMENTS.cells(figure), "weights.safetensors")
+    cells = EXPERIMENTS.cells(figure)
+    return of_section(
+        f"figures.{figure}", cells, first_runs(cells, "weights.safetensors")
+    )
 
 
 def accepted(datasets):

@@ -32,7 +32,11 @@ rule figure2:
 
 rule figure3:
     input:
-        marginal=listed(per_cell(EXPERIMENTS.cells("figure3"), "evidence.csv")),
+        marginal=of_section(
+            "figures.figure3",
+            EXPERIMENTS.cells("figure3"),
+            listed(per_cell(EXPERIMENTS.cells("figure3"), "evidence.csv")),
+        ),
         paper=PAPER,
         code=[*sources("figures"), STYLE],
     output:

@@ -13,7 +13,9 @@ rule full_vb:
 
 rule full_vb_results:
     input:
-        runs=listed(runs(POSTERIOR_CELLS, "cell.json")),
+        runs=of_section(
+            "full_vb", POSTERIOR_CELLS, listed(runs(POSTERIOR_CELLS, "cell.json"))
+        ),
         curves=runs(POSTERIOR_CELLS, "curve.csv"),
         evidence=per_cell(POSTERIOR_CELLS, "evidence.csv"),
         code=[*sources("appendix_f"), STYLE],

@@ -47,7 +47,11 @@ rule gradients_of_cell:
 
 rule gradient_variance:
     input:
-        [f"results/gradients/{path}.csv" for path in FOLLOWED],
+        of_section(
+            "gradients.runs",
+            FOLLOWED,
+            [f"results/gradients/{path}.csv" for path in FOLLOWED],
+        ),
     output:
         "results/tables/gradient_variance.csv",
     log:

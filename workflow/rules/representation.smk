@@ -1,16 +1,12 @@
 # `snakemake representation`: reconstruction, denoising, active units, and classes from neighbours in latent space. Not
 # part of `all`: the paper claims these uses and measures none.
 REPRESENTED = {cell.path: cell for cell in EXPERIMENTS.cells("figure2")}
-REPRESENTATION = [
-    f"results/tables/{name}"
-    for name in ("representation.csv", "html/representation.html")
-    if REPRESENTED
-]
 
 
 rule representation:
     input:
-        REPRESENTATION,
+        "results/tables/representation.csv",
+        "results/tables/html/representation.html",
     localrule: True
 
 
@@ -81,7 +77,11 @@ rule yardstick:
 
 rule representation_table:
     input:
-        cells=listed([f"results/representation/{path}.csv" for path in REPRESENTED]),
+        cells=of_section(
+            "figures.figure2",
+            REPRESENTED,
+            listed([f"results/representation/{path}.csv" for path in REPRESENTED]),
+        ),
         yardsticks=sorted(
             {
                 f"results/representation/{cell.dataset}/n{cell.n_train}.csv"
