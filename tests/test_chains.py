@@ -1,4 +1,4 @@
-"""benchmarks/chains.py puts draws together as the paper means it, and as the authors' published library does."""
+"""studies/chains.py puts draws together as the paper means it, and as the authors' published library does."""
 
 import math
 

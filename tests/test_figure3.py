@@ -1,4 +1,4 @@
-"""benchmarks/figure3.py: the scripts on Figure 3 take the paper's values and ours from one table, as it is now."""
+"""studies/figure3.py: the scripts on Figure 3 take the paper's values and ours from one table, as it is now."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""benchmarks/figure3_readings.py: each reading can be put into the source and does what its name says."""
+"""studies/figure3_readings.py: each reading can be put into the source and does what its name says."""
 
 import importlib.util
 import sys

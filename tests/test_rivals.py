@@ -1,4 +1,4 @@
-"""benchmarks/rivals.py: the README's table of estimators is the comparison's, and its words say what that shows."""
+"""studies/rivals.py: the README's table of estimators is the comparison's, and its words say what that shows."""
 
 from pathlib import Path
 

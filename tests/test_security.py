@@ -12,7 +12,7 @@ from aevb import data, labels, provenance
 from workflows import SMOKE_DIGITS, snakemake, succeeded
 
 ROOT = Path(__file__).parents[1]
-SOURCES = [*sorted((ROOT / "src").rglob("*.py")), *sorted((ROOT / "benchmarks").rglob("*.py"))]
+SOURCES = [path for code in ("src", "benchmarks", "studies") for path in sorted((ROOT / code).rglob("*.py"))]
 UNPICKLING = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 # calls that unpickle, run text as a program, or make objects from YAML
 FORBIDDEN = {"torch.load", "pd.read_pickle", "np.lib.format.read_array", "yaml.unsafe_load", "yaml.full_load"}

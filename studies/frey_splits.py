@@ -1,6 +1,6 @@
 """Was the paper's split of Frey Face ours? What other splits give where the paper's wake-sleep stays.
 
-    python benchmarks/frey_splits.py FOLDER > results/reference/frey_splits.csv
+    python studies/frey_splits.py FOLDER > results/reference/frey_splits.csv
 
 That point is the maximum likelihood of a Gaussian per pixel, whatever z, and needs no training. FOLDER holds the raw
 file, or is filled from its mirrors. Our permutation's train and test value, in nats per data point, and the mean and

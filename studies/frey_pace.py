@@ -1,7 +1,7 @@
 """AEVB on Frey Face is ahead of the paper: on another way, or further along the same one?
 
-    python benchmarks/frey_pace.py POINTS FOLDER > results/reference/frey_pace.csv
-    python benchmarks/frey_pace.py --page results/reference/frey_pace.csv docs/deviations.md
+    python studies/frey_pace.py POINTS FOLDER > results/reference/frey_pace.csv
+    python studies/frey_pace.py --page results/reference/frey_pace.csv docs/deviations.md
 
 POINTS: results/data/frey.npz. FOLDER keeps the runs. Two curves are compared without their clocks: where one reaches
 a training bound, what is its test bound, and how many samples has it taken? Ours are the runs that are kept, RUNS

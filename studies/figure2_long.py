@@ -1,7 +1,7 @@
 """What would take AEVB on MNIST where the paper's curves of Figure 2 go, far beyond 10^7 samples?
 
-    python benchmarks/figure2_long.py POINTS FOLDER > results/reference/figure2_long.csv
-    python benchmarks/figure2_long.py --page results/reference/figure2_long.csv docs/deviations.md
+    python studies/figure2_long.py POINTS FOLDER > results/reference/figure2_long.csv
+    python studies/figure2_long.py --page results/reference/figure2_long.csv docs/deviations.md
 
 POINTS: results/data/mnist.npz. FOLDER keeps the copies of the source and the runs; what is trained there is not
 trained again. The readings are trained on a seed of which a long run of ours is kept: the same initial draws,

@@ -1,7 +1,7 @@
 """Is the step size what puts Figure 3's AEVB, N_train = 50 000, ahead of the paper to its end?
 
-    python benchmarks/figure3_long.py POINTS FOLDER > results/reference/figure3_long.csv
-    python benchmarks/figure3_long.py --page results/reference/figure3_long.csv docs/deviations.md
+    python studies/figure3_long.py POINTS FOLDER > results/reference/figure3_long.csv
+    python studies/figure3_long.py --page results/reference/figure3_long.csv docs/deviations.md
 
 POINTS: results/data/mnist.npz. FOLDER keeps the runs. Our search chooses 0.1; here the step size OTHER of the paper's
 three is taken to the paper's last sample, beside the paper and what is kept of ours. One process a seed; one row a

@@ -1,7 +1,7 @@
 """What other readings of the paper give in Figure 3 for wake-sleep and Monte Carlo EM, on the way and at the end.
 
-    python benchmarks/figure3_readings.py POINTS FOLDER > results/reference/figure3_readings.csv
-    python benchmarks/figure3_readings.py --page results/reference/figure3_readings.csv docs/deviations.md
+    python studies/figure3_readings.py POINTS FOLDER > results/reference/figure3_readings.csv
+    python studies/figure3_readings.py --page results/reference/figure3_readings.csv docs/deviations.md
 
 POINTS: results/data/mnist.npz. FOLDER keeps the copies of the source, the runs and what was found; what was tried
 there is not tried again. Each reading is put alone into a copy of the source and trained with the step size that our

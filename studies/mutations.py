@@ -1,6 +1,6 @@
 """Does the gate notice real bugs? Each is planted alone in a copy of the source, and both gates are run on it.
 
-    python benchmarks/mutations.py FOLDER > results/reference/mutations_smoke.csv
+    python studies/mutations.py FOLDER > results/reference/mutations_smoke.csv
 
 FOLDER holds the copies and their runs; a bug that was tried there is not tried again. One row a bug: how many of the
 estimators' golden traces moved, whether `snakemake check` closed the gate at smoke scale on the digits, and which

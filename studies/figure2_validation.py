@@ -1,7 +1,7 @@
 """Is the paper's test curve of Figure 2 on MNIST one of the validation images, 50 000 to 59 999 of the training file?
 
-    python benchmarks/figure2_validation.py CACHE POINTS RUN... > results/reference/figure2_validation.csv
-    python benchmarks/figure2_validation.py --page results/reference/figure2_validation.csv docs/deviations.md
+    python studies/figure2_validation.py CACHE POINTS RUN... > results/reference/figure2_validation.csv
+    python studies/figure2_validation.py --page results/reference/figure2_validation.csv docs/deviations.md
 
 CACHE: the raw files, results/data/raw. POINTS: results/data/mnist.npz. RUN: folders of trained runs, such as
 results/runs/mnist/aevb/h500-z3-n50000/seed0. Nobody trains on these images, so they tell as much of a method as the

@@ -1,6 +1,6 @@
 """Are the paper's 50 posterior samples 25 + 25 or 50 + 50? What the estimator of Appendix D gives for each reading.
 
-    python benchmarks/kernel_density.py POINTS RUN... > results/reference/kernel_density_overnight.csv
+    python studies/kernel_density.py POINTS RUN... > results/reference/kernel_density_overnight.csv
 
 POINTS: results/data/mnist.npz. RUN: folders of runs, such as results/runs/mnist/aevb/h100-z3-n50000/seed0. One row a
 run and number of draws: the mean difference of `appendix_d_paper`, with so many draws to fit the density and as many

@@ -1,7 +1,7 @@
 """How far does the step size move Figure 3's AEVB, N_train = 50 000? Our search takes 0.1; the paper does not say.
 
-    python benchmarks/figure3_steps.py POINTS FOLDER > results/reference/figure3_steps.csv
-    python benchmarks/figure3_steps.py --page results/reference/figure3_steps.csv docs/deviations.md
+    python studies/figure3_steps.py POINTS FOLDER > results/reference/figure3_steps.csv
+    python studies/figure3_steps.py --page results/reference/figure3_steps.csv docs/deviations.md
 
 POINTS: results/data/mnist.npz. FOLDER keeps the runs. The paper's three step sizes are trained side by side on the
 same seeds, hence from the same initial draws, minibatches and noise. One row a step size and split, after SAMPLES

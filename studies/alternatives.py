@@ -1,7 +1,7 @@
 """What would another reading of the paper give? Each alternative is put alone into a copy of the source and trained.
 
-    python benchmarks/alternatives.py FOLDER > results/reference/alternatives_laptop.csv
-    python benchmarks/alternatives.py --page results/reference/alternatives_laptop.csv docs/deviations.md
+    python studies/alternatives.py FOLDER > results/reference/alternatives_laptop.csv
+    python studies/alternatives.py --page results/reference/alternatives_laptop.csv docs/deviations.md
 
 The runs are paired: the same seeds, hence the same initial draws, minibatches and noise, the same step size. FOLDER
 holds the copies, the raw files and what was found; what was tried there is not tried again. One row an alternative,

@@ -1,7 +1,7 @@
 """Are the first thousand points, on which Figure 3 estimates log p(x), like the others?
 
-    python benchmarks/figure3_points.py POINTS FOLDER > results/reference/figure3_points.csv
-    python benchmarks/figure3_points.py --page results/reference/figure3_points.csv docs/deviations.md
+    python studies/figure3_points.py POINTS FOLDER > results/reference/figure3_points.csv
+    python studies/figure3_points.py --page results/reference/figure3_points.csv docs/deviations.md
 
 POINTS: results/data/mnist.npz. FOLDER: as for figure3_long.py, whose first run is taken at its end. The paper
 evaluates the first thousand points of training and test set (Appendix E), and so do we; here they stand beside

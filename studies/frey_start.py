@@ -1,7 +1,7 @@
 """How long does a run on Frey Face stay where it starts: in the paper, in ours, and in other readings?
 
-    python benchmarks/frey_start.py POINTS FOLDER > results/reference/frey_start.csv
-    python benchmarks/frey_start.py --page results/reference/frey_start.csv docs/deviations.md
+    python studies/frey_start.py POINTS FOLDER > results/reference/frey_start.csv
+    python studies/frey_start.py --page results/reference/frey_start.csv docs/deviations.md
 
 POINTS: results/data/frey.npz. FOLDER keeps the runs. The first train point of a curve of Figure 2 is the mean since
 the start, and the start is at -526: what it lacks to where the curve is next, times its samples, says how many

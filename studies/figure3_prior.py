@@ -1,7 +1,7 @@
 """Does Figure 3's AEVB owe its lead to how much of the prior on the parameters a minibatch receives?
 
-    python benchmarks/figure3_prior.py POINTS FOLDER > results/reference/figure3_prior.csv
-    python benchmarks/figure3_prior.py --page results/reference/figure3_prior.csv docs/deviations.md
+    python studies/figure3_prior.py POINTS FOLDER > results/reference/figure3_prior.csv
+    python studies/figure3_prior.py --page results/reference/figure3_prior.csv docs/deviations.md
 
 POINTS: results/data/mnist.npz. FOLDER keeps the copies of the source, the runs and what was found; what was tried
 there is not tried again. The readings are trained on the same seeds, hence from the same initial draws, minibatches

@@ -1,6 +1,6 @@
 """Could the paper's run be one of ours? Differences from its curves in Figure 2 beside how far our seeds lie apart.
 
-    python benchmarks/seed_noise.py --page docs/deviations.md
+    python studies/seed_noise.py --page docs/deviations.md
 
 The paper made one run a curve. Were it one of ours, its difference from the mean of n seeds would have the variance
 s^2 (1 + 1/n), where s^2 is the variance of a seed. Both are pooled over the panels of a data set and method, on test;

@@ -1,7 +1,7 @@
 """What would the paper's estimator of log p(x) report for our runs of Figure 3? Its chains, and its library's arrays.
 
-    python benchmarks/chains.py POINTS RUN... > results/reference/chains_overnight.csv
-    python benchmarks/chains.py --page results/reference/chains_overnight.csv docs/deviations.md
+    python studies/chains.py POINTS RUN... > results/reference/chains_overnight.csv
+    python studies/chains.py --page results/reference/chains_overnight.csv docs/deviations.md
 
 POINTS: results/data/mnist.npz. RUN: folders of Figure 3's runs, such as results/runs/mnist/aevb/h100-z3-n50000/seed0,
 whose store still holds the weights of their report points. The estimator is the paper's, one chain a point, 50 draws

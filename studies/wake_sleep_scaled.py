@@ -1,7 +1,7 @@
 """Does the factor in the authors' library take wake-sleep on MNIST where the paper's curves go?
 
-    python benchmarks/wake_sleep_scaled.py POINTS FOLDER > results/reference/wake_sleep_scaled.csv
-    python benchmarks/wake_sleep_scaled.py --page results/reference/wake_sleep_scaled.csv docs/deviations.md
+    python studies/wake_sleep_scaled.py POINTS FOLDER > results/reference/wake_sleep_scaled.csv
+    python studies/wake_sleep_scaled.py --page results/reference/wake_sleep_scaled.csv docs/deviations.md
 
 POINTS: results/data/mnist.npz. FOLDER keeps the copy of the source and the runs; what is trained there is not trained
 again. The factor, of 0.1 on the recognition model's log-variance, is put alone into the source and trained on a seed
