@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aevb import UserError, golden, provenance, references, regression
+from aevb import UserError, clone, golden, references, regression
 from aevb.experiments import EvidenceTask
 from aevb.references import Batch, Certificate, Number, Reference, Seed
 from helpers import CELL
@@ -160,7 +160,7 @@ def test_the_committed_references_are_whole_and_say_where_they_come_from():
     assert golden.read(ROOT / "results/reference/golden.json").certificate.reason
 
 
-NUMERICS = provenance.COMMITTED
+NUMERICS = clone.COMMITTED
 
 
 def history():

@@ -10,7 +10,6 @@ import hashlib
 import importlib.util
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from aevb import UserError
 
 PACKAGE = Path(__file__).parent
 IDENTIFIER = r"[a-z][a-z0-9_]*"
-COMMITTED = ("src", "workflow", "Snakefile", "config.yaml", "requirements.lock", "pyproject.toml")
 BUILD = ["model", "optimiser", "n_train"]  # what every build() is given
 # modules that move bytes about without deciding a number; the data's content is in every run's address by its digest
 PLUMBING = frozenset(
@@ -156,30 +154,6 @@ def numerics_digest(estimator: str) -> str:
         name = Path(module).name if module.endswith(".py") else module
         digest.update(f"{name}\n{_code(_file(module))}".encode())
     return digest.hexdigest()
-
-
-def commit(root: Path) -> str:
-    """The commit that the clone at `root` is at.
-
-    Raises UserError when it is no clone, or its code or configuration differ from the commit's.
-    """
-    try:
-        changed = _git(root, "status", "--porcelain", "--", *COMMITTED)
-        found = _git(root, "rev-parse", "HEAD").strip()
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise UserError(
-            f"A reference names the commit it was made at, and {root} is no git clone: {error}"
-        ) from None
-    if changed:
-        raise UserError(
-            f"A reference names the commit it was made at, and these differ from it:\n{changed}Commit them first."
-        )
-    return found
-
-
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(root), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def _file(module: str) -> Path:

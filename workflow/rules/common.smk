@@ -3,8 +3,9 @@ import json
 from functools import cache
 
 from aevb import references
+from aevb.clone import commit
 from aevb.experiments import EVIDENCE as ESTIMATORS, LABELLED, canonical
-from aevb.provenance import PACKAGE, commit, estimator, sources
+from aevb.provenance import PACKAGE, estimator, sources
 
 PAPER_CELLS = EXPERIMENTS.all_cells()
 CELLS = {cell.path: cell for cell in EXPERIMENTS.every_cell()}

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from aevb import UserError, config, data, gate, golden, processor, references, regression
+from aevb.clone import commit
 from aevb.files import write_text
 from aevb.intervals import of_mean
 from aevb.jobs.check import read_batches
-from aevb.provenance import commit, estimator, numerics_digest
+from aevb.provenance import estimator, numerics_digest
 from aevb.references import Batch, Certificate, Number, Reference
 
 
