@@ -1,4 +1,5 @@
 # The paper as a graph of jobs: data -> step sizes -> training -> evidence -> figures and tables.
+import os
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -6,12 +7,13 @@ from snakemake.utils import min_version
 
 from aevb import UserError, config as schema
 from aevb.files import require_writable
-from aevb.provenance import ignore_work_folder
 
 min_version("9.27")  # what pyproject.toml requires
 
 ROOT = Path(workflow.basedir)
-ignore_work_folder()
+# jobs, and jobs of jobs, import nothing that happens to lie where they work: a random.py there must not take the place
+# of the library's
+os.environ.update(PYTHONSAFEPATH="1")
 
 
 try:

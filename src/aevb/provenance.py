@@ -8,7 +8,6 @@ suffix, such as `estimators/aevb`; a file of the reader's by its absolute path.
 import ast
 import hashlib
 import importlib.util
-import os
 import re
 import sys
 from pathlib import Path
@@ -112,12 +111,6 @@ def _installed(module: str) -> Path:
     if found is None or found.origin is None:
         raise UserError(f"There is no module {module} for an estimator; a path must end in .py.")
     return Path(found.origin)
-
-
-def ignore_work_folder() -> None:
-    """Let the Python processes that this one starts, jobs and jobs of jobs, import nothing that happens to lie where
-    they work: a random.py there must not take the place of the library's."""
-    os.environ["PYTHONSAFEPATH"] = "1"
 
 
 def find_here() -> None:
