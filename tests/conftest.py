@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from aevb import UserError, estimators, provenance
+from aevb import UserError, algorithms, estimators
 from aevb.toy import double
 from workflows import copied, digits, real, source  # noqa: F401  fixtures of several test files
 
@@ -57,7 +57,7 @@ def pytest_generate_tests(metafunc):
     if "build" in metafunc.fixturenames:
         mine = metafunc.config.getoption("--estimator")
         try:
-            sources = {provenance.name_of(mine): mine} if mine else dict.fromkeys(provenance.estimators(), "")
+            sources = {algorithms.name_of(mine): mine} if mine else dict.fromkeys(algorithms.estimators(), "")
             builds = [estimators.load(name, source) for name, source in sources.items()]
         except UserError as error:
             raise pytest.UsageError(str(error)) from None

@@ -95,6 +95,6 @@ def test_few_seeds_are_drawn_too(n_seeds):
 
 
 def test_every_estimator_of_the_suite_has_a_name_to_be_printed():
-    from aevb import provenance
+    from aevb import algorithms
 
-    assert set(provenance.estimators()) <= set(METHOD_NAMES)
+    assert set(algorithms.estimators()) <= set(METHOD_NAMES)

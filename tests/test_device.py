@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from aevb import UserError, engine, estimators, optimisers, provenance, trees
+from aevb import UserError, algorithms, engine, estimators, optimisers, trees
 from aevb.engine import Captured, Engine
 from aevb.estimators import mcem
 from aevb.optimisers import adagrad
@@ -18,7 +18,7 @@ from elsewhere import ELSEWHERE, Presence, present
 from helpers import CPU, equal, generator, rejects
 from test_engine import MODELS, STACKS, draws, engine_of, history, looks, reads, wrapped
 
-every_estimator = pytest.mark.parametrize("name", provenance.estimators())
+every_estimator = pytest.mark.parametrize("name", algorithms.estimators())
 BLOCKS = range(3)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from aevb import UserError, engine, estimators, provenance, trees
+from aevb import UserError, algorithms, engine, estimators, trees
 from aevb.engine import Captured, Engine, Minibatches, Recorded
 from aevb.estimators import aevb, gradient
 from aevb.models import BernoulliModel, GaussianModel
@@ -16,7 +16,7 @@ POINTS = torch.randint(256, (40, 6), generator=generator(0)) / 256
 ROWS, BLOCK = 8, 5
 STACKS = {"alone": [0.1], "different steps": [0.02, 0.05, 0.1], "equal steps": [0.05, 0.05, 0.05]}
 
-every_estimator = pytest.mark.parametrize("name", provenance.estimators())
+every_estimator = pytest.mark.parametrize("name", algorithms.estimators())
 every_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
 every_stack = pytest.mark.parametrize("steps", STACKS.values(), ids=STACKS.keys())
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from aevb import UserError, config, data, distributions, golden, provenance, training, trees
+from aevb import UserError, algorithms, config, data, distributions, golden, training, trees
 from aevb.toy import double
 
 ROOT = Path(__file__).parents[1]
@@ -20,7 +20,7 @@ def digits(tmp_path_factory):
 
 
 def test_every_estimator_has_one():
-    assert set(CELLS) == set(ACCEPTED) == {*provenance.estimators(), "aevb, Gaussian"}
+    assert set(CELLS) == set(ACCEPTED) == {*algorithms.estimators(), "aevb, Gaussian"}
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -5,15 +5,15 @@ import shutil
 
 import pytest
 
-from aevb import UserError, provenance
+from aevb import UserError, algorithms, imports, provenance
 
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A copy of the package that may be edited."""
     copy = tmp_path / "aevb"
-    shutil.copytree(provenance.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(provenance, "PACKAGE", copy)
+    shutil.copytree(imports.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(imports, "PACKAGE", copy)
     return copy
 
 
@@ -25,8 +25,8 @@ def edit(path, old, new):
 
 def test_the_digest_does_not_depend_on_where_the_package_lies(tmp_path, monkeypatch):
     before = provenance.numerics_digest("estimators/mcem")
-    shutil.copytree(provenance.PACKAGE, tmp_path / "elsewhere")
-    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "elsewhere")
+    shutil.copytree(imports.PACKAGE, tmp_path / "elsewhere")
+    monkeypatch.setattr(imports, "PACKAGE", tmp_path / "elsewhere")
     assert provenance.numerics_digest("estimators/mcem") == before
 
 
@@ -81,29 +81,6 @@ def test_an_edit_of_plumbing_changes_no_run(package):
     assert provenance.numerics_digest("estimators/aevb") == before
 
 
-def test_modules_are_followed_through_imports():
-    ours = provenance.modules("training", "estimators/aevb")
-    assert {
-        "training",
-        "estimators/aevb",
-        "models",
-        "distributions",
-        "optimisers",
-        "bounds",
-        "streams",
-    } <= set(ours)
-    assert "hmc" not in ours
-    assert "store" not in ours
-    assert "hmc" in provenance.modules("training", "estimators/mcem")
-
-
-def test_sources_are_the_files_of_the_modules():
-    files = provenance.sources("evidence/appendix_d")
-    assert len(files) == len(provenance.modules("evidence/appendix_d"))
-    assert any(file.endswith("evidence/appendix_d.py") for file in files)
-    assert any(file.endswith("hmc.py") for file in files)
-
-
 def test_a_runs_address_does_not_depend_on_what_a_later_python_adds_to_a_syntax_tree(tmp_path):
     """Python 3.12 gives every function and class an empty list of type parameters."""
     path = tmp_path / "one.py"
@@ -140,8 +117,8 @@ def mine(tmp_path):
 def test_a_file_of_the_readers_is_addressed_by_its_code_and_by_what_it_imports_from_the_suite(mine, tmp_path):
     module = provenance.estimator("mine", str(mine))
     assert module == str(mine)
-    assert provenance.settings_of(module, "build") == {"n_samples": 1}
-    assert {str(mine), "estimators/aevb", "models"} <= set(provenance.modules(module))
+    assert algorithms.settings_of(module, "build") == {"n_samples": 1}
+    assert {str(mine), "estimators/aevb", "models"} <= set(imports.modules(module))
     before = provenance.numerics_digest(module)
     elsewhere = tmp_path / "mine.py"
     elsewhere.write_text("# a comment\n" + MINE)
@@ -176,19 +153,6 @@ def test_a_module_of_a_package_is_addressed_with_the_code_beside_it(tmp_path, mo
     before = provenance.numerics_digest(module)
     (package / "helpers.py").write_text("ONE = 2\n")
     assert provenance.numerics_digest(module) != before
-
-
-@pytest.mark.parametrize(
-    ("source", "name"), [("mine.py", "mine"), ("/a/b c/my_2.py", "my_2"), ("pack.age.method", "method")]
-)
-def test_the_name_is_the_last_part(source, name):
-    assert provenance.name_of(source) == name
-
-
-@pytest.mark.parametrize("source", ["Mine.py", "2nd.py", "a-b.py", "x/.py", "iwae.py", "my.package.aevb"])
-def test_a_name_that_cannot_be_used_is_refused(source):
-    with pytest.raises(UserError, match="rename"):
-        provenance.name_of(source)
 
 
 def test_what_does_not_exist_is_refused_by_name(tmp_path):

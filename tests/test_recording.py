@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from aevb import estimators, provenance, trees
+from aevb import algorithms, estimators, trees
 from aevb.models import BernoulliModel, GaussianModel
 from aevb.optimisers import adagrad
 from aevb.recording import record
@@ -18,7 +18,7 @@ MODELS = {"bernoulli": BernoulliModel(6, 5, 2), "gaussian": GaussianModel(6, 5, 
 STACKS = {"alone": [0.1], "equal steps": [0.1, 0.1, 0.1], "different steps": [0.05, 0.1, 0.3]}
 MINIBATCH = [
     name
-    for name in provenance.estimators()
+    for name in algorithms.estimators()
     if not estimators.load(name)(MODELS["bernoulli"], adagrad(torch.ones(1)), N_TRAIN).full_batch
 ]
 

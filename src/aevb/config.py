@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError, model_validator
 
-from aevb import UserError, consistency, provenance, strict_yaml
+from aevb import UserError, algorithms, consistency, strict_yaml
 from aevb.experiments import (
     CERTIFIED,
     EVIDENCE,
@@ -116,7 +116,7 @@ def _with_added(raw: dict[str, Any]) -> dict[str, Any]:
     name = comparison.get("baseline")
     baseline = known.get(name) if isinstance(name, str) else None
     like = baseline if isinstance(baseline, dict) else {}
-    entries = {provenance.name_of(source): {**like, "settings": {}, "source": source} for source in sources}
+    entries = {algorithms.name_of(source): {**like, "settings": {}, "source": source} for source in sources}
     return raw | {"add": sources, "estimators": {**entries, **known}}
 
 

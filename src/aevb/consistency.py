@@ -6,7 +6,7 @@ Each check raises ValueError with a sentence that begins with the key at fault.
 import re
 from typing import TYPE_CHECKING, Any, get_args
 
-from aevb import provenance
+from aevb import algorithms, provenance
 from aevb.experiments import CERTIFIED, CHECKED_SEEDS, EVIDENCE, Dataset, GradientJob
 from aevb.protocol import TRAIN_SIZES, Figure, GridConfig, Study
 
@@ -32,7 +32,7 @@ def check(config: "Config") -> None:
 
 
 def _check_estimators(config: "Config") -> None:
-    files = provenance.estimators()
+    files = algorithms.estimators()
     for name, estimator in config.estimators.items():
         known = name in files or bool(estimator.source)
         _require(known, f"estimators: there is no file for '{name}' among {', '.join(files)}")
@@ -43,8 +43,8 @@ def _check_estimators(config: "Config") -> None:
             small = (
                 f"estimators.{name}: a name has small letters, digits and underscores, with a letter first"
             )
-            _require(bool(re.fullmatch(provenance.IDENTIFIER, name)), small)
-        takes = provenance.settings_of(module, "build")
+            _require(bool(re.fullmatch(algorithms.IDENTIFIER, name)), small)
+        takes = algorithms.settings_of(module, "build")
         unknown = ", ".join(set(estimator.settings) - set(takes))
         _require(not unknown, f"estimators.{name}.settings: build() of {name}.py takes no {unknown}")
         for setting, value in estimator.settings.items():
@@ -53,7 +53,7 @@ def _check_estimators(config: "Config") -> None:
 
 def _check_added(config: "Config") -> None:
     for source in config.add:
-        name = provenance.name_of(source)
+        name = algorithms.name_of(source)
         other = config.estimators[name].source
         same = provenance.estimator(name, source) == provenance.estimator(name, other)
         _require(same, f"add: {source} and {other} are both called '{name}'; rename one of the files")
@@ -73,7 +73,7 @@ def _check_evidence(config: "Config") -> None:
         known = ", ".join(EVIDENCE)
         _require(name in EVIDENCE, f"evidence.settings.{name} is not one of {known}")
         module, function, _ = EVIDENCE[name]
-        takes = provenance.settings_of(f"evidence/{module}", function)
+        takes = algorithms.settings_of(f"evidence/{module}", function)
         unknown = ", ".join(set(config.evidence.of(name)) - set(takes))
         _require(not unknown, f"evidence.settings.{name}: {function}() of {module}.py takes no {unknown}")
     named = {

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import field_validator
 
-from aevb import gpu, provenance
+from aevb import algorithms, gpu
 from aevb.experiments import Cell, Dataset, GradientJob, Job, Search, Strict
 from aevb.protocol import (
     TRAIN_SIZES,
@@ -88,7 +88,7 @@ class Plan(Strict):
     def grids(self, name: Figure | Study) -> dict[Dataset, GridConfig]:
         """The grids of a figure or study, of every dataset that it has."""
         if name == "comparison":
-            added = map(provenance.name_of, self.add)  # which may be named among the others too
+            added = map(algorithms.name_of, self.add)  # which may be named among the others too
             compared = dict.fromkeys((self.comparison.baseline, *self.comparison.estimators, *added))
             return {
                 dataset: _one_size(tuple(compared), sizes) for dataset, sizes in self.comparison.sizes.items()

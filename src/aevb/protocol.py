@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from aevb import provenance
+from aevb import algorithms
 from aevb.experiments import Dataset, GradientJob, Positive, Strict
 from aevb.schedule import BLOCK, PREFERRED, report_points
 
@@ -133,11 +133,11 @@ class GradientsConfig(Strict):
     @field_validator("estimators")
     @classmethod
     def _draw_samples(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        files = provenance.estimators()
+        files = algorithms.estimators()
         for name in names:
             if name not in files:
                 raise ValueError(f"there is no file for '{name}' among {', '.join(files)}")
-            if "n_samples" not in provenance.settings_of(f"estimators/{name}", "build"):
+            if "n_samples" not in algorithms.settings_of(f"estimators/{name}", "build"):
                 raise ValueError(f"build() of {name}.py takes no n_samples")
         if GradientJob.REFERENCE not in names:
             raise ValueError(f"variances are relative to that of {GradientJob.REFERENCE}, which is missing")

@@ -1,77 +1,13 @@
-"""Which code, versions and settings a number depends on.
-
-Modules are found by following imports in the source, without importing anything, so the workflow can declare them as
-inputs and the store can address runs by them. A module of the package is named by its path below it without the
-suffix, such as `estimators/aevb`; a file of the reader's by its absolute path.
-"""
+"""Which code a run's numbers come from: where its learning algorithm lies, and a digest of all that decides them."""
 
 import ast
 import hashlib
 import importlib.util
-import re
 import sys
 from pathlib import Path
-from typing import Any
 
-from aevb import UserError
-
-PACKAGE = Path(__file__).parent
-IDENTIFIER = r"[a-z][a-z0-9_]*"
-BUILD = ["model", "optimiser", "n_train"]  # what every build() is given
-# modules that move bytes about without deciding a number; the data's content is in every run's address by its digest
-PLUMBING = frozenset(
-    {
-        "__init__",
-        "config",
-        "data",
-        "download",
-        "energy",
-        "experiments",
-        "files",
-        "interrupts",
-        "labels",
-        "provenance",
-        "store",
-    }
-)
-
-
-def modules(*roots: str) -> list[str]:
-    """The modules reachable from `roots` by imports, roots included, without PLUMBING."""
-    found: set[str] = set()
-    waiting = list(roots)
-    while waiting:
-        module = waiting.pop()
-        if module not in found and module not in PLUMBING:
-            found.add(module)
-            waiting += _imports(module)
-    return sorted(found)
-
-
-def sources(*roots: str) -> list[str]:
-    """The files of `modules(*roots)`."""
-    return [str(_file(module)) for module in modules(*roots)]
-
-
-def estimators() -> list[str]:
-    """The identifiers of the package's learning algorithms."""
-    return sorted(path.stem for path in (PACKAGE / "estimators").glob("[a-z]*.py"))
-
-
-def name_of(source: str) -> str:
-    """The identifier of a learning algorithm outside the package: the last part of its path or module's name.
-
-    Raises UserError where that is no identifier, or that of one of the package's own.
-    """
-    name = source.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".py").rsplit(".", 1)[-1]
-    if not re.fullmatch(IDENTIFIER, name):
-        raise UserError(
-            f"The estimator {source} cannot be called '{name}': rename its file to small letters, digits and "
-            "underscores, with a letter first."
-        )
-    if name in estimators():
-        raise UserError(f"The estimator {source} has the name of the suite's own '{name}': rename its file.")
-    return name
+from aevb import UserError, algorithms
+from aevb.imports import file_of, modules
 
 
 def estimator(name: str, source: str = "") -> str:
@@ -82,23 +18,14 @@ def estimator(name: str, source: str = "") -> str:
     Raises UserError when there is no such file, or none that defines build().
     """
     if not source:
-        if name not in estimators():
-            raise UserError(f"There is no estimator '{name}'. Known ones: {', '.join(estimators())}.")
+        known = algorithms.estimators()
+        if name not in known:
+            raise UserError(f"There is no estimator '{name}'. Known ones: {', '.join(known)}.")
         return f"estimators/{name}"
     path = Path(source).expanduser().absolute() if source.endswith(".py") else _installed(source)
     if not path.is_file():
         raise UserError(f"There is no estimator at {path}.")
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"), path.name)
-    except (SyntaxError, UnicodeDecodeError) as error:
-        raise UserError(f"The estimator {path} is not Python: {error}.") from error
-    build = _function(tree, "build")
-    given = [argument.arg for argument in build.args.args[:3]] if build else []
-    if build is None or given != BUILD or len(build.args.args) - len(build.args.defaults) > len(BUILD):
-        raise UserError(
-            f"The estimator {path} must define build(model, optimiser, n_train, ...) -> Estimator; arguments after "
-            "these three are settings and need defaults."
-        )
+    algorithms.require_build(path)
     return str(path)
 
 
@@ -119,24 +46,6 @@ def find_here() -> None:
         sys.path.append(str(Path.cwd()))
 
 
-def _function(tree: ast.Module, name: str) -> ast.FunctionDef | None:
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
-    return functions[-1] if functions else None
-
-
-def settings_of(module: str, function: str) -> dict[str, Any]:
-    """The settings that a module's function takes, its arguments that have a default, with that default where it is a
-    literal and None where it is not."""
-    found = _function(ast.parse(_file(module).read_text(encoding="utf-8")), function)
-    assert found is not None, f"{module} has no {function}()"
-    names = found.args.args[len(found.args.args) - len(found.args.defaults) :] + found.args.kwonlyargs
-    defaults = [*found.args.defaults, *found.args.kw_defaults]
-    return {
-        name.arg: default.value if isinstance(default, ast.Constant) else None
-        for name, default in zip(names, defaults, strict=True)
-    }
-
-
 def numerics_digest(estimator: str) -> str:
     """A digest of the code that decides a run's weights and curve; comments and docstrings do not change it.
 
@@ -145,30 +54,8 @@ def numerics_digest(estimator: str) -> str:
     digest = hashlib.sha256()
     for module in modules("training", "processor", estimator):
         name = Path(module).name if module.endswith(".py") else module
-        digest.update(f"{name}\n{_code(_file(module))}".encode())
+        digest.update(f"{name}\n{_code(file_of(module))}".encode())
     return digest.hexdigest()
-
-
-def _file(module: str) -> Path:
-    return Path(module) if module.endswith(".py") else PACKAGE / f"{module}.py"
-
-
-def _imports(module: str) -> list[str]:
-    """Modules that this one imports; of a reader's package, all files beside it."""
-    tree = ast.parse(_file(module).read_text(encoding="utf-8"))
-    names: list[str] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    ours = [name for name in names if name.split(".")[0] == "aevb"]
-    paths = {name.removeprefix("aevb").lstrip(".").replace(".", "/") for name in ours}
-    candidates = {path or "__init__" for path in paths} | {f"{path}/__init__" for path in paths if path}
-    found = [candidate for candidate in candidates if _file(candidate).is_file()]
-    if module.endswith(".py") and (_file(module).parent / "__init__.py").exists():
-        found += map(str, _file(module).parent.glob("*.py"))
-    return found
 
 
 def _code(path: Path) -> str:

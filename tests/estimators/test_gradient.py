@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from aevb import UserError, estimators, provenance, trees
+from aevb import UserError, algorithms, estimators, trees
 from aevb.estimators import gradient
 from aevb.models import BernoulliModel, Params
 from helpers import assert_close, equal, finite_differences, generator, log_prior, rejects, scramble
@@ -73,5 +73,5 @@ def test_an_unknown_estimator_is_refused_by_name():
 
 
 def test_every_estimator_file_is_known_by_its_name():
-    assert {"aevb", "mcem", "wake_sleep"} <= set(provenance.estimators())
-    assert all(callable(estimators.load(name)) for name in provenance.estimators())
+    assert {"aevb", "mcem", "wake_sleep"} <= set(algorithms.estimators())
+    assert all(callable(estimators.load(name)) for name in algorithms.estimators())

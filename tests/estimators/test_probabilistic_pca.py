@@ -16,7 +16,7 @@ those away, and the wrong variants below end beyond it on each data set. The pri
 import pytest
 import torch
 
-from aevb import estimators, provenance, trees
+from aevb import algorithms, estimators, trees
 from aevb.distributions import Gaussian
 from aevb.estimators import aevb, mcem, wake_sleep
 from aevb.models import Params
@@ -104,7 +104,7 @@ def check_end(build, model):
 
 
 @pytest.mark.parametrize("model", [LINE, PLANE], ids=["line", "plane"])
-@pytest.mark.parametrize("name", provenance.estimators())
+@pytest.mark.parametrize("name", algorithms.estimators())
 def test_every_algorithm_ends_at_the_maximum_of_the_likelihood(name, model):
     check_end(estimators.load(name), model)
 

@@ -5,7 +5,8 @@ from functools import cache
 from aevb import references
 from aevb.clone import commit
 from aevb.experiments import EVIDENCE as ESTIMATORS, LABELLED, canonical
-from aevb.provenance import PACKAGE, estimator, sources
+from aevb.imports import PACKAGE, sources
+from aevb.provenance import estimator
 
 PAPER_CELLS = EXPERIMENTS.all_cells()
 CELLS = {cell.path: cell for cell in EXPERIMENTS.every_cell()}
