@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aevb import UserError, gate, tables
+from aevb import UserError, gate
 from aevb.experiments import CheckJob
 from aevb.references import Number
 from test_references import CELL, TASK, batch, reference, seed
@@ -145,24 +145,3 @@ def test_a_row_in_words_names_cell_and_number():
     assert said.startswith(f"fail: {CELL.path}, test bound at 20,000: dropped by more than")
     diverged = gate.in_words(pd.Series(row([batch([seed(0, diverged=True), seed(1), seed(2)])])))
     assert diverged.endswith("diverged: 1 of 3 seeds")
-
-
-def test_the_papers_value_stands_beside_the_test_curve_inside_its_range():
-    rows = pd.DataFrame([row(run()), row(run(), LIKELIHOOD), row(run(), BOUND._replace(split="train"))])
-    curve = {
-        "figure": 2,
-        "dataset": "digits",
-        "method": "aevb",
-        "n_latent": 2,
-        "n_train": 200,
-        "split": "test",
-    }
-    paper = pd.DataFrame(
-        [curve | {"samples": samples, "nats": samples / 1000} for samples in (10_000, 40_000)]
-    )
-    beside = tables.beside_paper(rows, paper, [CELL], [])
-    assert beside["paper"].tolist() == pytest.approx([25.0, math.nan, math.nan], nan_ok=True)
-    assert beside["above_paper"][0] == pytest.approx(rows["value"][0] - 25.0)
-    assert tables.beside_paper(rows, paper, [], [])["paper"].isna().all()
-    late = paper.assign(samples=paper["samples"] * 10)
-    assert tables.beside_paper(rows, late, [CELL], [])["paper"].isna().all()

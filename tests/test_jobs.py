@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aevb import UserError, closeness, data, energy, jobs, kept, models, provenance, store, tables
+from aevb import UserError, beside, closeness, data, energy, jobs, kept, models, provenance, records, store
 from aevb.__main__ import main
 from aevb.experiments import (
     Cell,
@@ -254,7 +254,7 @@ def test_joules_go_from_the_meter_to_cell_json_and_the_table_of_costs(points, tm
     folder = trained(JOB, points, tmp_path / "metered")
     cells = [json.loads((folder / f"seed{seed}/cell.json").read_text()) for seed in JOB.seeds]
     assert all(cell["joules"] > 0 for cell in cells)
-    assert tables.costs(cells)["joules"].tolist() == [cell["joules"] for cell in cells]
+    assert records.costs(cells)["joules"].tolist() == [cell["joules"] for cell in cells]
 
 
 def bounds_of(runs):
@@ -612,7 +612,7 @@ def test_the_pages_get_their_tables_and_the_figures_beside_them(clone):
     assert text.startswith("# Title\n<!-- in-short:begin -->\n")
     assert "| AEVB | 0.02 M | 2 | -29.0 |" in table
     assert pd.read_csv(clone / "references/paper_comparison.csv").columns.tolist() == [
-        *tables.COMPARISON,
+        *beside.COMPARISON,
         "n_seeds",
     ]
     for name in ("figure2", "distances"):

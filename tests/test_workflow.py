@@ -350,7 +350,10 @@ def test_touching_all_sources_does_nothing(digits, source):
         ("galleries", ["figure4", "figure5"]),
         ("drawing", FIGURES),
         # run_tables writes bounds.csv too
-        ("tables", ["run_tables", "bound_and_likelihood", "paper_comparison", "html", "figure2"]),
+        ("records", ["run_tables", "paper_comparison", "html", "figure2"]),
+        ("beside", ["paper_comparison", "html"]),
+        ("gap", ["bound_and_likelihood", "html"]),
+        ("pages", ["html"]),
         (
             "evidence/annealed",
             [

@@ -75,7 +75,7 @@ rule certification:
 use rule html as certification_page with:
     input:
         tables="results/tables/certification.csv",
-        code=sources("tables"),
+        code=sources("pages"),
     output:
         page("certification"),
     log:

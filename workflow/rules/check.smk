@@ -96,7 +96,7 @@ rule regression:
 use rule html as regression_pages with:
     input:
         tables=["results/tables/regression.csv", "results/tables/claims.csv"],
-        code=sources("tables"),
+        code=sources("pages"),
     output:
         [page("regression"), page("claims")],
     log:

@@ -100,7 +100,7 @@ rule comparison:
 use rule html as comparison_page with:
     input:
         tables="results/tables/comparison.csv",
-        code=sources("tables"),
+        code=sources("pages"),
     output:
         page("comparison"),
     log:

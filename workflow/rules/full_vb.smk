@@ -33,7 +33,7 @@ rule full_vb_results:
 use rule html as full_vb_page with:
     input:
         tables="results/tables/full_vb.csv",
-        code=sources("tables"),
+        code=sources("pages"),
     output:
         page("full_vb"),
     log:

@@ -64,7 +64,7 @@ rule gradient_variance:
 use rule html as gradient_variance_page with:
     input:
         tables="results/tables/gradient_variance.csv",
-        code=sources("tables"),
+        code=sources("pages"),
     output:
         page("gradient_variance"),
     log:

@@ -88,7 +88,7 @@ rule representation_table:
                 for cell in REPRESENTED.values()
             }
         ),
-        code=sources("tables"),
+        code=sources("represented"),
     output:
         "results/tables/representation.csv",
     log:
@@ -102,7 +102,7 @@ rule representation_table:
 use rule html as representation_page with:
     input:
         tables="results/tables/representation.csv",
-        code=sources("tables"),
+        code=sources("pages"),
     output:
         page("representation"),
     log:

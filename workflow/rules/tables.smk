@@ -28,7 +28,7 @@ rule run_tables:
     input:
         runs=listed(runs(PAPER_CELLS, "cell.json")),
         curves=runs(PAPER_CELLS, "curve.csv"),
-        code=sources("tables", "soundness"),
+        code=sources("records", "soundness"),
     output:
         bounds="results/tables/bounds.csv",
         final="results/tables/final_bounds.csv",
@@ -58,7 +58,7 @@ rule marginal_likelihood:
 rule bound_and_likelihood:
     input:
         marginal=MARGINAL,
-        code=sources("tables"),
+        code=sources("gap"),
     output:
         "results/tables/bound_and_likelihood.csv",
     log:
@@ -85,7 +85,7 @@ rule paper_comparison:
         bounds="results/tables/bounds.csv",
         marginal=MARGINAL,
         paper=PAPER,
-        code=sources("tables"),
+        code=sources("beside"),
     output:
         "results/tables/paper_comparison.csv",
     log:
@@ -102,7 +102,7 @@ rule paper_comparison:
 rule html:
     input:
         tables=expand("results/tables/{table}.csv", table=REPORTED),
-        code=sources("tables"),
+        code=sources("pages"),
     output:
         [page(table) for table in REPORTED],
     log:

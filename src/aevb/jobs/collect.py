@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from aevb import beside, gap, pages, records
 from aevb import soundness as soundness_module
-from aevb import tables
 from aevb.curves import select
 from aevb.experiments import Cell
 from aevb.files import read_tables, write_table, write_text
@@ -29,8 +29,8 @@ def run_tables(
     columns = [*RUN, "split", "samples", "bound", "seconds"]
     write_table(bounds, frame[columns])
     write_table(final, last_points(frame)[columns])
-    write_table(costs, tables.costs(cells))
-    write_table(provenance, tables.provenance(cells))
+    write_table(costs, records.costs(cells))
+    write_table(provenance, records.provenance(cells))
     write_table(soundness, soundness_module.table(cells))
 
 
@@ -69,18 +69,18 @@ def paper_comparison(
 ) -> None:
     """Our curves beside the paper's at our report points; `marginal` is empty without cells of Figure 3."""
     evidence = pd.read_csv(marginal[0]) if marginal else pd.DataFrame(columns=MARGINAL_COLUMNS)
-    frame = tables.paper_comparison(
+    frame = beside.paper_comparison(
         select(pd.read_csv(bounds), figure2), select(evidence, figure3), pd.read_csv(paper)
     )
-    write_table(output, frame[tables.COMPARISON])
+    write_table(output, frame[beside.COMPARISON])
 
 
 def bound_and_likelihood(marginal: Path, output: Path) -> None:
     """ELBO and log p(x) of every run side by side."""
-    write_table(output, tables.bound_and_likelihood(pd.read_csv(marginal)))
+    write_table(output, gap.bound_and_likelihood(pd.read_csv(marginal)))
 
 
 def html(inputs: list[Path], outputs: list[Path]) -> None:
     """The report's pages, one for each table."""
     for table, output in zip(inputs, outputs, strict=True):
-        write_text(output, tables.to_html(pd.read_csv(table), table.stem))
+        write_text(output, pages.to_html(pd.read_csv(table), table.stem))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from aevb import UserError, closeness, distances, drawing, figures, kept, markdown, tables
+from aevb import UserError, beside, closeness, distances, drawing, figures, kept, markdown
 from aevb.curves import select
 from aevb.experiments import Cell
 from aevb.files import write_bytes, write_table, write_text
@@ -61,7 +61,7 @@ def readme(
     bounds, likelihoods, runs = kept.read(references / "kept")
     theirs = pd.read_csv(paper)
     bounds, likelihoods = select(bounds, figure2), select(likelihoods, figure3)
-    comparison = tables.paper_comparison(bounds, likelihoods, theirs)
+    comparison = beside.paper_comparison(bounds, likelihoods, theirs)
     if comparison.empty:
         raise UserError(
             f"No run in {references / 'kept'} is of the paper's figures: train some and keep them first."

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from aevb import data, models, representation, store, tables
+from aevb import data, models, representation, represented, store
 from aevb import labels as classes
 from aevb.experiments import Job
 from aevb.files import read_tables, write_table
@@ -52,7 +52,7 @@ def represent(
         for m, (seed, record) in enumerate(zip(job.seeds, records, strict=True)):
             run = {"seed": seed, "samples": record.meta["samples"], "n_points": len(x)}
             rows.append(job.cell.identity | run | {"active_units": units[m].item()} | _columns(measures, m))
-    write_table(output, pd.DataFrame(rows, columns=tables.REPRESENTED))
+    write_table(output, pd.DataFrame(rows, columns=represented.RUNS))
 
 
 def yardstick(
@@ -72,12 +72,12 @@ def yardstick(
         named = classes.load(labels[0], split)
         measures["pixel_accuracy"] = _accuracy(known.unsqueeze(0), x.unsqueeze(0), named)
     row = {"dataset": dataset, "n_train": n_train} | _columns(measures, 0)
-    write_table(output, pd.DataFrame([row], columns=tables.YARDSTICKS))
+    write_table(output, pd.DataFrame([row], columns=represented.YARDSTICKS))
 
 
 def representation_table(cells: list[Path], yardsticks: list[Path], output: Path) -> None:
     """A row for each cell with an encoder: its seeds together, its yardsticks beside them."""
-    write_table(output, tables.representation(read_tables(cells), read_tables(yardsticks)))
+    write_table(output, represented.table(read_tables(cells), read_tables(yardsticks)))
 
 
 def _corrupted(x: Tensor) -> Tensor:
