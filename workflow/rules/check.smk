@@ -75,7 +75,7 @@ rule regression:
         seeds=judged("seeds.json", lists=5),
         rows=judged("rows.csv", lists=5),
         paper=PAPER,
-        code=sources("gate", "claims"),
+        code=sources("gate", "claims", "beside"),
     output:
         regression="results/tables/regression.csv",
         claims="results/tables/claims.csv",
