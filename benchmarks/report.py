@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from aevb.curves import dataset_name, method_name
+from aevb.curves import method_name
+from aevb.datasets import dataset_name
 from aevb.drawing import STYLE
 from measure import LINEAR
 

@@ -21,6 +21,7 @@ import pandas as pd
 import changes
 import pages
 from aevb import curves
+from aevb.datasets import dataset_name
 from changes import Change
 
 ROOT = Path(__file__).parents[1]
@@ -290,7 +291,7 @@ def page(table: pd.DataFrame) -> str:
 
 
 def _tried_on(cell: Cell) -> str:
-    names = curves.dataset_name(cell.dataset), curves.method_name(cell.estimator)
+    names = dataset_name(cell.dataset), curves.method_name(cell.estimator)
     return f"{', '.join(names)}, N_z = {cell.n_latent}, {cell.samples / 1e6:.0f} M"
 
 

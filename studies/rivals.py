@@ -13,6 +13,7 @@ import pandas as pd
 import pages
 from aevb import curves
 from aevb.comparison import CELL, METRICS
+from aevb.datasets import dataset_name
 
 TESTED = [name for name, metric in METRICS.items() if metric.tested]
 NAMES = {"bound": "lower bound", "log_likelihood": "certified log p(x)"}
@@ -29,7 +30,7 @@ def page(table: pd.DataFrame) -> str:
     for (*cell, estimator), rows in table.groupby([*CELL, "estimator"], sort=False):
         by_metric = rows.set_index("metric")
         known = dict(zip(CELL, cell, strict=True))
-        names = curves.dataset_name(known["dataset"]), f"`{estimator}`"
+        names = dataset_name(known["dataset"]), f"`{estimator}`"
         found = [_difference(by_metric.loc[name]) for name in TESTED]
         lines.append(f"| {' | '.join(names)} | {rows['step_size'].iloc[0]:g} | {' | '.join(found)} |")
     return "\n".join(lines)

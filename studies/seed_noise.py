@@ -18,6 +18,7 @@ import pandas as pd
 
 import figure2
 from aevb import curves, markdown
+from aevb.datasets import dataset_name
 
 SAMPLES = (1_000_000, 10_000_000)
 KIND = ["dataset", "method"]
@@ -57,7 +58,7 @@ def lines(ours: pd.DataFrame, paper: pd.DataFrame) -> Iterator[str]:
     yield f"|---|--:|---|{4 * '--:|'}"
     for samples in SAMPLES:
         for (dataset, method), found in panels(ours, paper, samples).groupby(KIND):
-            what = f"{curves.dataset_name(dataset)}, {curves.method_name(method)}"
+            what = f"{dataset_name(dataset)}, {curves.method_name(method)}"
             seeds = ", ".join(f"{n_latent}: {n}" for n_latent, n in found[["n_latent", "n"]].to_numpy())
             low, high = np.sqrt([found["variance"].min(), found["variance"].max()])
             total = pooled(found)

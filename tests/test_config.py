@@ -11,9 +11,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aevb import UserError, config, data
+from aevb import UserError, config
 from aevb.evidence import posterior, quadrature
-from aevb.protocol import TRAIN_SIZES
 from aevb.schedule import report_points, snapshot_points
 
 FILE = Path(__file__).parents[1] / "config.yaml"
@@ -579,7 +578,6 @@ def test_a_search_is_of_the_cells_own_kind():
 
 
 def test_what_config_repeats_to_stay_free_of_torch_agrees_with_its_source():
-    assert {name: dataset.n_train for name, dataset in data.DATASETS.items()} == TRAIN_SIZES
     limits = {name: limit for name, (_, _, limit) in config.EVIDENCE.items() if math.isfinite(limit)}
     of_chains = dict.fromkeys(("appendix_d_robust", "appendix_d_paper"), posterior.MAX_LATENT)
     assert limits == of_chains | {"quadrature": quadrature.MAX_LATENT}

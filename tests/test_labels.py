@@ -4,13 +4,12 @@ import gzip
 import os
 import struct
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from aevb import UserError, data, experiments, labels
+from aevb import UserError, data, labels
 from disks import MOMENTS, check_failed_save
 from helpers import rejects
 from offline import isolated, names, remote  # noqa: F401
@@ -92,10 +91,6 @@ def test_fewer_labels_than_images_are_refused(tmp_path, monkeypatch, n):
 def test_a_dataset_without_labels_is_refused_with_those_that_have_them(tmp_path):
     with pytest.raises(UserError, match="'frey' has no labels; those of mnist, digits are known"):
         labels.prepare("frey", tmp_path, IMAGES)
-
-
-def test_the_workflow_knows_which_datasets_have_labels():
-    assert set(labels.SOURCES) == experiments.LABELLED < set(get_args(experiments.Dataset))
 
 
 # ------------------------------------------------------------------------------------------------- the labels

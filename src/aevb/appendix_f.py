@@ -14,7 +14,8 @@ from matplotlib.lines import Line2D
 
 from aevb import UserError
 from aevb.comparison import CELL
-from aevb.curves import dataset_name, method_name, over_seeds
+from aevb.curves import method_name, over_seeds
+from aevb.datasets import dataset_name
 from aevb.drawing import STYLE, draw_curve, method_colours
 from aevb.experiments import CERTIFIED
 from aevb.intervals import of_mean

@@ -7,7 +7,8 @@ from collections.abc import Hashable, Iterator
 
 import pandas as pd
 
-from aevb.curves import dataset_name, method_name
+from aevb.curves import method_name
+from aevb.datasets import dataset_name
 
 # what identifies a curve, train and test together
 PANEL = ["figure", "dataset", "n_latent", "n_train", "method"]

@@ -7,8 +7,9 @@ import re
 from typing import TYPE_CHECKING, Any, get_args
 
 from aevb import algorithms, provenance
-from aevb.experiments import CERTIFIED, CHECKED_SEEDS, EVIDENCE, Dataset, GradientJob
-from aevb.protocol import TRAIN_SIZES, Figure, GridConfig, Study
+from aevb.datasets import DATASETS, Dataset
+from aevb.experiments import CERTIFIED, CHECKED_SEEDS, EVIDENCE, GradientJob
+from aevb.protocol import Figure, GridConfig, Study
 
 if TYPE_CHECKING:
     from aevb.config import Config
@@ -112,7 +113,7 @@ def _check_grid(config: "Config", name: Figure | Study, dataset: Dataset, grid: 
         _require(
             estimator in config.estimators, f"{where}: estimator '{estimator}' has no entry under estimators"
         )
-    size = TRAIN_SIZES[dataset]
+    size = DATASETS[dataset].n_train
     for n_train in grid.n_train or ():
         _require(n_train <= size, f"{where}: n_train {n_train} exceeds the {size} points of {dataset}")
     if name in ("figure2", "figure4", "figure5"):

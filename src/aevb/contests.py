@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from aevb.comparison import CELL
-from aevb.curves import dataset_name, method_name, over_seeds
+from aevb.curves import method_name, over_seeds
+from aevb.datasets import dataset_name
 from aevb.drawing import STYLE, draw_curve, draw_interval, method_colours
 
 TESTED = {"bound": "lower bound", "log_likelihood": "certified $\\log p(x)$"}

@@ -16,7 +16,6 @@ from aevb.experiments import AS_PUBLISHED, CERTIFIED, Cell
 from aevb.intervals import half_width
 
 CURVE = ["dataset", "method", "n_latent", "n_train", "split"]  # what identifies one curve of a figure
-DATASETS = ["mnist", "frey", "digits"]  # the order of the rows of panels
 METHOD_NAMES = {  # as their papers write them
     "aevb": "AEVB",
     "wake_sleep": "Wake-Sleep",
@@ -31,16 +30,11 @@ METHOD_NAMES = {  # as their papers write them
     "renyi": "Rényi",
     "full_vb": "Full VB",
 }
-DATASET_NAMES = {"mnist": "MNIST", "frey": "Frey Face", "digits": "digits"}
 
 
 def method_name(method: str) -> str:
     """As its paper writes it; a reader's own estimator keeps its identifier."""
     return METHOD_NAMES.get(method, method)
-
-
-def dataset_name(dataset: str) -> str:
-    return DATASET_NAMES.get(dataset, dataset)
 
 
 def select(rows: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from aevb.closeness import close
-from aevb.curves import dataset_name, method_name
+from aevb.curves import method_name
+from aevb.datasets import dataset_name
 from aevb.drawing import FEW_POINTS, STYLE, method_colours
 from aevb.figures import LINE_STYLES
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from aevb.datasets import Dataset
+
 if TYPE_CHECKING:
     import pandas as pd  # half a second, which no command need wait
 
@@ -26,10 +28,8 @@ EVIDENCE: dict[str, tuple[str, str, float]] = {
 
 CERTIFIED, AS_PUBLISHED = "appendix_d_robust", "appendix_d_paper"
 
-Dataset = Literal["mnist", "frey", "digits"]
 STAGES = (3, 6, 12)  # seeds, so far, that the gate looks at; the same that a run has: 0, 1, ...
 CHECKED_SEEDS = STAGES[-1]
-LABELLED = frozenset({"mnist", "digits"})  # datasets whose images have labels: the Frey faces have none
 Positive = Annotated[int, Field(gt=0, strict=True)]
 
 

@@ -18,14 +18,13 @@ from matplotlib.ticker import MaxNLocator
 from aevb import UserError
 from aevb.curves import (
     CURVE,
-    DATASETS,
-    dataset_name,
     figure2_curves,
     figure3_curves,
     figure3_differences,
     method_name,
     over_seeds,
 )
+from aevb.datasets import DATASETS, dataset_name
 from aevb.drawing import STYLE, draw_curve, method_colours
 
 LINE_STYLES: dict[str, Any] = {"test": "--", "train": "-"}

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from aevb.certification import MARGIN
-from aevb.curves import dataset_name, method_name
+from aevb.curves import method_name
+from aevb.datasets import dataset_name
 from aevb.drawing import STYLE, draw_interval
 
 ESTIMATORS = {  # names, colours and markers in the order of the legend

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from aevb.curves import DATASETS, dataset_name
+from aevb.datasets import DATASETS, dataset_name
 from aevb.drawing import STYLE
 
 
@@ -37,7 +37,7 @@ def figure5(samples: Mapping[tuple[str, int], NDArray[np.floating]]) -> Figure:
     `samples[dataset, n_latent]` is `(100, h, w)` in [0, 1]: the means of p(x | z) at 100 draws of z from the prior.
     Only the paper's own data set, MNIST, goes unnamed.
     """
-    order = sorted(samples, key=lambda key: (DATASETS.index(key[0]), key[1]))
+    order = sorted(samples, key=lambda key: ([*DATASETS].index(key[0]), key[1]))
     with style.context(STYLE):
         figure = Figure(figsize=(2.6 * len(samples), 2.9), layout="constrained")
         for column, (dataset, n_latent) in enumerate(order):

@@ -7,7 +7,8 @@ import pandas as pd
 
 from aevb import UserError
 from aevb.closeness import PANEL, difference, ends, millions
-from aevb.curves import dataset_name, method_name
+from aevb.curves import method_name
+from aevb.datasets import dataset_name
 
 KILOJOULES = "kJ/M: kilojoules that the device used for as many, where it has a meter. "
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import field_validator
 
 from aevb import algorithms, gpu
-from aevb.experiments import Cell, Dataset, GradientJob, Job, Search, Strict
+from aevb.datasets import DATASETS, Dataset
+from aevb.experiments import Cell, GradientJob, Job, Search, Strict
 from aevb.protocol import (
-    TRAIN_SIZES,
     AtLeastOne,
     CertificationConfig,
     ComparisonConfig,
@@ -115,7 +115,7 @@ class Plan(Strict):
         grid = self.grids(name).get(dataset)
         if grid is None:
             return
-        for n_train in grid.n_train or (TRAIN_SIZES[dataset],):
+        for n_train in grid.n_train or (DATASETS[dataset].n_train,):
             for n_latent in grid.n_latent:
                 for estimator in grid.estimators:
                     yield self.cell(dataset, estimator, grid.n_hidden, n_latent, n_train)
@@ -195,7 +195,7 @@ class Plan(Strict):
     def _followed(self) -> list[Cell]:
         def followed(cell: Cell) -> bool:
             run = self.gradients.runs.get(cell.dataset)
-            sizes = (GradientJob.REFERENCE, TRAIN_SIZES[cell.dataset], cell.n_hidden, cell.n_latent)
+            sizes = (GradientJob.REFERENCE, DATASETS[cell.dataset].n_train, cell.n_hidden, cell.n_latent)
             return run is not None and sizes == (cell.estimator, cell.n_train, run.n_hidden, run.n_latent)
 
         return list(filter(followed, self.all_cells()))

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from aevb import algorithms
-from aevb.experiments import Dataset, GradientJob, Positive, Strict
+from aevb.datasets import Dataset
+from aevb.experiments import GradientJob, Positive, Strict
 from aevb.schedule import BLOCK, PREFERRED, report_points
 
 Figure = Literal["figure2", "figure3", "figure4", "figure5"]
@@ -30,8 +31,6 @@ def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
         raise ValueError(f"{list(values)} names something twice")
     return values
 
-
-TRAIN_SIZES = {"mnist": 50_000, "frey": 1_600, "digits": 1_500}
 
 Count = Annotated[int, Field(ge=0, strict=True)]
 Unique = AfterValidator(_unique)

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from aevb.curves import DATASETS, METHOD_NAMES, dataset_name
+from aevb.curves import METHOD_NAMES
+from aevb.datasets import DATASETS, dataset_name
 from aevb.drawing import STYLE, method_colours
 from aevb.experiments import GradientJob
 

@@ -4,7 +4,8 @@ from functools import cache
 
 from aevb import references
 from aevb.clone import commit
-from aevb.experiments import EVIDENCE as ESTIMATORS, LABELLED, canonical
+from aevb.datasets import DATASETS
+from aevb.experiments import EVIDENCE as ESTIMATORS, canonical
 from aevb.imports import PACKAGE, sources
 from aevb.provenance import estimator
 
@@ -36,7 +37,7 @@ def job(module):
 
 
 wildcard_constraints:
-    dataset="mnist|frey|digits",
+    dataset="|".join(DATASETS),
     estimator="[a-z][a-z0-9_]*",
     sizes=r"h\d+-z\d+-n\d+",
 
@@ -79,7 +80,7 @@ def promises_of(wildcards):
 
 def labels_of(wildcards):
     """The dataset's labels, where it has them."""
-    known = wildcards.dataset in LABELLED
+    known = DATASETS[wildcards.dataset].labelled
     return [f"results/data/{wildcards.dataset}_labels.npz"] if known else []
 
 

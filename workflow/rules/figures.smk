@@ -7,7 +7,7 @@ FIGURES = [
     for format in ("pdf", "png", "svg")
 ]
 # where the paper has curves
-if {"mnist", "frey"} & {*EXPERIMENTS.datasets}:
+if any(DATASETS[dataset].in_paper for dataset in EXPERIMENTS.datasets):
     FIGURES += [
         f"results/figures/distances.{format}" for format in ("pdf", "png", "svg")
     ]
