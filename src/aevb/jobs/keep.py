@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from aevb import UserError, beside, closeness, distances, drawing, figures, kept, markdown
+from aevb import UserError, beside, closeness, distances, drawing, figures, kept, markdown, side_by_side
 from aevb.curves import select
 from aevb.experiments import Cell
 from aevb.files import write_bytes, write_table, write_text
@@ -73,7 +73,7 @@ def readme(
             "in-short": closeness.in_short(comparison),
             "curve-by-curve": closeness.curve_by_curve(comparison, reasons),
         },
-        curves: {"paper-comparison": markdown.comparison_block(comparison, costs)},
+        curves: {"paper-comparison": side_by_side.comparison_block(comparison, costs)},
     }
     pages = {page: _with(page.read_text(encoding="utf-8"), texts) for page, texts in blocks.items()}
     pictures = {"figure2": figures.figure2(bounds, theirs), "distances": distances.distances(comparison)}
