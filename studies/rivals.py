@@ -11,7 +11,7 @@ import sys
 import pandas as pd
 
 import pages
-from aevb import curves
+from aevb import curves, markdown
 from aevb.comparison import CELL, METRICS
 from aevb.datasets import dataset_name
 
@@ -23,17 +23,14 @@ def page(table: pd.DataFrame) -> str:
     """A line a data set and rival; bold: judged better or worse."""
     [baseline] = table["baseline"].unique()
     less = [f"{NAMES[name]} less {curves.method_name(baseline)}'s" for name in TESTED]
-    lines = [
-        f"| data set | estimator | step size | {' | '.join(less)} |",
-        f"|---|---|--:|{len(less) * '--:|'}",
-    ]
+    lines = []
     for (*cell, estimator), rows in table.groupby([*CELL, "estimator"], sort=False):
         by_metric = rows.set_index("metric")
         known = dict(zip(CELL, cell, strict=True))
-        names = dataset_name(known["dataset"]), f"`{estimator}`"
+        names = [dataset_name(known["dataset"]), f"`{estimator}`"]
         found = [_difference(by_metric.loc[name]) for name in TESTED]
-        lines.append(f"| {' | '.join(names)} | {rows['step_size'].iloc[0]:g} | {' | '.join(found)} |")
-    return "\n".join(lines)
+        lines.append([*names, f"{rows['step_size'].iloc[0]:g}", *found])
+    return markdown.table(["data set", "estimator", "step size", *less], "llr" + "r" * len(less), lines)
 
 
 def _difference(row: pd.Series) -> str:

@@ -1,8 +1,14 @@
-"""markdown.py: what stands between a page's markers."""
+"""markdown.py: a table's lines, and what stands between a page's markers."""
 
 import pytest
 
 from aevb import UserError, markdown
+
+
+def test_a_table_has_a_line_a_row_and_columns_on_their_sides():
+    lines = ["| name | n |", "|---|--:|", "| a | 1 |", "|  | – |"]
+    assert markdown.table(["name", "n"], "lr", [("a", 1), ["", "–"]]).splitlines() == lines
+    assert markdown.table(["name", "n"], "lr", []).splitlines() == lines[:2]
 
 
 def test_markers():

@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterator
 
 import pandas as pd
 
+from aevb import markdown
 from aevb.curves import method_name
 from aevb.datasets import dataset_name
 
@@ -63,10 +64,8 @@ def in_short(comparison: pd.DataFrame) -> str:
         far=last.apply(is_far, axis=1),
         close=[close(*names) for names in last[["dataset", "method"]].itertuples(index=False)],
     )
-    lines = [
-        "| train and test, where ours ends | samples | values | close | the others: ours less the paper's |",
-        "|---|--:|--:|--:|---|",
-    ]
+    head = ["train and test, where ours ends", "samples", "values", "close"]
+    lines = []
     for figure, dataset in GROUPS:
         of = last[last[["figure", "dataset"]].eq([figure, dataset]).all(axis=1)]
         for bound, rows in of.groupby("close", sort=False):
@@ -77,8 +76,8 @@ def in_short(comparison: pd.DataFrame) -> str:
             first, most = millions(rows["samples"].min()), millions(rows["samples"].max())
             reached = first if first == most else f"{first} to {most}"
             kind = f"Figure {figure}, {dataset_name(dataset)}: {names}"
-            lines.append(f"| {kind} | {reached} | {len(rows)} | {nats} | {others} |")
-    return "\n".join(lines)
+            lines.append([kind, reached, len(rows), nats, others])
+    return markdown.table([*head, "the others: ours less the paper's"], "lrrrl", lines)
 
 
 # ---------------------------------------------------------------------------------------------- curve by curve
@@ -103,16 +102,15 @@ def curve_by_curve(comparison: pd.DataFrame, reasons: pd.DataFrame) -> str:
         rows = comparison[comparison[["figure", "dataset"]].eq([figure, dataset]).all(axis=1)]
         if len(rows):
             title = f"**Figure {figure}, {dataset_name(dataset)}**"
-            tables.append("\n".join([title, "", *_group(rows, POINTS[figure], why)]))
+            tables.append(f"{title}\n\n{_group(rows, POINTS[figure], why)}")
     return "\n\n".join(tables)
 
 
-def _group(rows: pd.DataFrame, points: tuple[int, ...], why: dict[Hashable, str]) -> Iterator[str]:
+def _group(rows: pd.DataFrame, points: tuple[int, ...], why: dict[Hashable, str]) -> str:
     size = "n_latent" if rows["figure"].iloc[0] == 2 else "n_train"
     name = "N_z" if size == "n_latent" else "N_train"
-    at = " | ".join(f"at {millions(point)}" for point in points)
-    yield f"| method | {name} | {at} | further | why, where bold |"
-    yield f"|---|--:|{'--:|' * (len(points) + 1)}---|"
+    at = [f"at {millions(point)}" for point in points]
+    lines = []
     for (method, value), curve in rows.groupby(["method", size]):
         cells = [_cell(_reported(curve, point)) for point in points]
         end = list(ends(curve))[-1]
@@ -123,7 +121,9 @@ def _group(rows: pd.DataFrame, points: tuple[int, ...], why: dict[Hashable, str]
             cells.append("")
         identity = next(curve[PANEL].itertuples(index=False, name=None))
         reason = why.get(identity, "") if any(BOLD in cell for cell in cells) else ""
-        yield f"| {method_name(str(method))} | {value} | {' | '.join(cells)} | {reason} |"
+        lines.append([method_name(str(method)), value, *cells, reason])
+    head = ["method", name, *at, "further", "why, where bold"]
+    return markdown.table(head, f"l{'r' * (len(at) + 2)}l", lines)
 
 
 def _reported(curve: pd.DataFrame, point: int) -> pd.DataFrame:

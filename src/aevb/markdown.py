@@ -1,8 +1,16 @@
 """Blocks of a page in Markdown, and their place there: between two markers."""
 
 import re
+from collections.abc import Iterable, Sequence
 
 from aevb import UserError
+
+
+def table(head: Sequence[str], alignment: str, rows: Iterable[Sequence[object]]) -> str:
+    """A line for each row of cells below the head; alignment: a column's side, l or r, for every column."""
+    sides = "".join("--:|" if side == "r" else "---|" for side in alignment)
+    first, *others = (f"| {' | '.join(map(str, cells))} |" for cells in (head, *rows))
+    return "\n".join([first, f"|{sides}", *others])
 
 
 def insert_between_markers(text: str, name: str, block: str) -> str:

@@ -185,18 +185,3 @@ def _row(
         "doubtful": night.doubtful[:, about].any(1).mean(),
         "seeds": night.n_seeds[:, about].mean(),
     }
-
-
-def markdown(frame: pd.DataFrame) -> str:
-    """The table as docs/regression.md shows it: a line a case and noise, the families side by side."""
-    families = frame[["tests", "reference_seeds"]].drop_duplicates().itertuples(index=False)
-    names = [f"{tests} tests, {seeds} seeds: false alarm | named" for tests, seeds in families]
-    lines = [f"| case | noise | {' | '.join(names)} |", f"|---|---|{2 * len(names) * '--:|'}"]
-    for (case, noise), rows in frame.groupby(["case", "noise"], sort=False):
-        shares = [_share(row[name]) for _, row in rows.iterrows() for name in ("false_alarm", "named")]
-        lines.append(f"| {case} | {noise} | {' | '.join(shares)} |")
-    return "\n".join(lines)
-
-
-def _share(value: float) -> str:
-    return "" if np.isnan(value) else f"{100 * value:.2f} %"

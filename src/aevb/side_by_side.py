@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from aevb import markdown
 from aevb.closeness import PANEL, difference, ends, millions
 from aevb.curves import method_name
 from aevb.datasets import dataset_name
@@ -18,12 +19,10 @@ def comparison_table(comparison: pd.DataFrame, costs: pd.DataFrame) -> str:
     columns those of PANEL with `estimator` for `method`, `samples`, `seconds` and `joules`; where no run has joules,
     the table has no column for them.
     """
-    values = "paper | ours | differ by"
     units = {"min/M": _minutes_per_million} | ({"kJ/M": _kilojoules_per_million} if _metered(costs) else {})
-    lines = [
-        f"| figure | panel | method | samples | seeds | train: {values} | test: {values} | {' | '.join(units)} |",
-        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|" + "--:|" * len(units),
-    ]
+    sides = ["train: paper", "ours", "differ by", "test: paper", "ours", "differ by"]
+    head = ["figure", "panel", "method", "samples", "seeds", *sides, *units]
+    lines = []
     runs = dict(list(costs.rename(columns={"estimator": "method"}).groupby(PANEL)))
     for identity, rows in comparison.groupby(PANEL):
         figure, dataset, n_latent, n_train, method = identity
@@ -31,10 +30,10 @@ def comparison_table(comparison: pd.DataFrame, costs: pd.DataFrame) -> str:
         panel = [str(figure), f"{dataset_name(str(dataset))}, {size}", method_name(str(method))]
         cost = [per_million(runs[identity]) for per_million in units.values()]
         for at in ends(rows):
-            sides = [text for split in ("train", "test") for text in _values(at, split)]
+            values = [text for split in ("train", "test") for text in _values(at, split)]
             reached = [millions(at["samples"].iloc[0]), str(at["n_seeds"].iloc[0])]
-            lines.append(f"| {' | '.join([*panel, *reached, *sides, *cost])} |")
-    return "\n".join(lines)
+            lines.append([*panel, *reached, *values, *cost])
+    return markdown.table(head, "lll" + "r" * (len(head) - 3), lines)
 
 
 def comparison_block(comparison: pd.DataFrame, costs: pd.DataFrame) -> str:

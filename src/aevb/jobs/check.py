@@ -182,24 +182,35 @@ def gate_nights(nights: int, output: Path) -> None:
 
 def regression_page(nights_table: Path, mutations: Path, page: Path) -> None:
     """Put the tables of the gate's errors and of the bugs it notices into docs/regression.md."""
+    blocks = {
+        "gate-nights": _errors(pd.read_csv(nights_table)),
+        "mutations": _bugs(pd.read_csv(mutations, keep_default_na=False)),
+    }
     text = page.read_text(encoding="utf-8")
-    text = markdown.insert_between_markers(
-        text, "gate-nights", simulation.markdown(pd.read_csv(nights_table))
-    )
-    write_text(
-        page,
-        markdown.insert_between_markers(
-            text, "mutations", _bugs(pd.read_csv(mutations, keep_default_na=False))
-        ),
-    )
+    for name, block in blocks.items():
+        text = markdown.insert_between_markers(text, name, block)
+    write_text(page, text)
+
+
+def _errors(nights: pd.DataFrame) -> str:
+    """A line a case and noise, the families of tests side by side."""
+    families = nights[["tests", "reference_seeds"]].drop_duplicates().itertuples(index=False)
+    names = [name for n, seeds in families for name in (f"{n} tests, {seeds} seeds: false alarm", "named")]
+    lines = []
+    for (case, noise), rows in nights.groupby(["case", "noise"], sort=False):
+        shares = [_share(row[name]) for _, row in rows.iterrows() for name in ("false_alarm", "named")]
+        lines.append([case, noise, *shares])
+    return markdown.table(["case", "noise", *names], "ll" + "r" * len(names), lines)
+
+
+def _share(value: float) -> str:
+    return "" if pd.isna(value) else f"{100 * value:.2f} %"
 
 
 def _bugs(mutations: pd.DataFrame) -> str:
-    lines = ["| bug | file | golden | gate | fail | stale | doubt |", "|---|---|--:|---|--:|--:|--:|"]
-    for row in mutations.astype(str).to_dict("records"):
-        columns = ("bug", "file", "golden", "gate", "fail", "stale", "inconclusive")
-        lines.append(f"| {' | '.join(row[name] for name in columns)} |")
-    return "\n".join(lines)
+    columns = ["bug", "file", "golden", "gate", "fail", "stale"]
+    rows = mutations[[*columns, "inconclusive"]].itertuples(index=False)
+    return markdown.table([*columns, "doubt"], "llrlrrr", rows)
 
 
 def verdict(regression_table: Path, claims_table: Path) -> None:
