@@ -1,7 +1,7 @@
 """Blocks of a page in Markdown, and their place there: between two markers."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from aevb import UserError
 
@@ -11,6 +11,16 @@ def table(head: Sequence[str], alignment: str, rows: Iterable[Sequence[object]])
     sides = "".join("--:|" if side == "r" else "---|" for side in alignment)
     first, *others = (f"| {' | '.join(map(str, cells))} |" for cells in (head, *rows))
     return "\n".join([first, f"|{sides}", *others])
+
+
+def filled(text: str, blocks: Mapping[str, str]) -> str:
+    """The page with each block between the markers of its name.
+
+    Raises UserError when a pair of markers is missing.
+    """
+    for name, block in blocks.items():
+        text = insert_between_markers(text, name, block)
+    return text
 
 
 def insert_between_markers(text: str, name: str, block: str) -> str:

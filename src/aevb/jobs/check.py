@@ -186,10 +186,7 @@ def regression_page(nights_table: Path, mutations: Path, page: Path) -> None:
         "gate-nights": _errors(pd.read_csv(nights_table)),
         "mutations": _bugs(pd.read_csv(mutations, keep_default_na=False)),
     }
-    text = page.read_text(encoding="utf-8")
-    for name, block in blocks.items():
-        text = markdown.insert_between_markers(text, name, block)
-    write_text(page, text)
+    write_text(page, markdown.filled(page.read_text(encoding="utf-8"), blocks))
 
 
 def _errors(nights: pd.DataFrame) -> str:

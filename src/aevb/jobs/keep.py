@@ -75,7 +75,7 @@ def readme(
         },
         curves: {"paper-comparison": side_by_side.comparison_block(comparison, costs)},
     }
-    pages = {page: _with(page.read_text(encoding="utf-8"), texts) for page, texts in blocks.items()}
+    pages = {page: markdown.filled(page.read_text(encoding="utf-8"), texts) for page, texts in blocks.items()}
     pictures = {"figure2": figures.figure2(bounds, theirs), "distances": distances.distances(comparison)}
     if len(likelihoods):
         pictures["figure3"] = figures.figure3(likelihoods, theirs)
@@ -86,12 +86,6 @@ def readme(
         write_bytes(shown / f"{name}.png", (drawn / f"{name}.png").read_bytes())
     for page, text in pages.items():
         write_text(page, text)
-
-
-def _with(page: str, blocks: dict[str, str]) -> str:
-    for name, block in blocks.items():
-        page = markdown.insert_between_markers(page, name, block)
-    return page
 
 
 def _reasons(path: Path) -> pd.DataFrame:
