@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aevb import beside, closeness
+from aevb import closeness, paper_comparison
 
 ROOT = Path(__file__).parents[1]
 IDENTITY = {"figure": 2, "dataset": "mnist", "method": "aevb", "n_latent": 3, "n_train": 50_000}
@@ -23,7 +23,7 @@ def rows(samples, ours, paper=-150.0, split="test", **changes):
         "difference": ours - paper,
     }
     more = {"ci_low": ours - 1, "ci_high": ours + 1, "n_seeds": 1}
-    return pd.DataFrame([row | more | changes])[[*beside.COMPARISON, "n_seeds"]]
+    return pd.DataFrame([row | more | changes])[[*paper_comparison.COMPARISON, "n_seeds"]]
 
 
 NO_REASONS = pd.DataFrame(columns=[*closeness.PANEL, "why"])

@@ -13,7 +13,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aevb import UserError, beside, closeness, data, energy, jobs, kept, models, provenance, records, store
+from aevb import (
+    UserError,
+    closeness,
+    data,
+    energy,
+    jobs,
+    kept,
+    models,
+    paper_comparison,
+    provenance,
+    records,
+    store,
+)
 from aevb.__main__ import main
 from aevb.experiments import (
     Cell,
@@ -612,7 +624,7 @@ def test_the_pages_get_their_tables_and_the_figures_beside_them(clone):
     assert text.startswith("# Title\n<!-- in-short:begin -->\n")
     assert "| AEVB | 0.02 M | 2 | -29.0 |" in table
     assert pd.read_csv(clone / "references/paper_comparison.csv").columns.tolist() == [
-        *beside.COMPARISON,
+        *paper_comparison.COMPARISON,
         "n_seeds",
     ]
     for name in ("figure2", "distances"):

@@ -351,8 +351,8 @@ def test_touching_all_sources_does_nothing(digits, source):
         ("drawing", FIGURES),
         # run_tables writes bounds.csv too
         ("records", ["run_tables", "paper_comparison", "html", "figure2"]),
-        ("beside", ["paper_comparison", "html"]),
-        ("gap", ["bound_and_likelihood", "html"]),
+        ("paper_comparison", ["paper_comparison", "html"]),
+        ("bound_and_likelihood", ["bound_and_likelihood", "html"]),
         ("pages", ["html"]),
         (
             "evidence/annealed",

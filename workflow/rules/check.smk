@@ -75,7 +75,7 @@ rule regression:
         seeds=judged("seeds.json", lists=5),
         rows=judged("rows.csv", lists=5),
         paper=PAPER,
-        code=sources("gate", "claims", "beside"),
+        code=sources("gate", "claims", "paper_comparison"),
     output:
         regression="results/tables/regression.csv",
         claims="results/tables/claims.csv",

@@ -88,7 +88,7 @@ rule representation_table:
                 for cell in REPRESENTED.values()
             }
         ),
-        code=sources("represented"),
+        code=sources("representation_table"),
     output:
         "results/tables/representation.csv",
     log:

@@ -58,7 +58,7 @@ rule marginal_likelihood:
 rule bound_and_likelihood:
     input:
         marginal=MARGINAL,
-        code=sources("gap"),
+        code=sources("bound_and_likelihood"),
     output:
         "results/tables/bound_and_likelihood.csv",
     log:
@@ -85,7 +85,7 @@ rule paper_comparison:
         bounds="results/tables/bounds.csv",
         marginal=MARGINAL,
         paper=PAPER,
-        code=sources("beside"),
+        code=sources("paper_comparison"),
     output:
         "results/tables/paper_comparison.csv",
     log:

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from pydantic import TypeAdapter
 
-from aevb import UserError, beside, claims, gate, markdown, models, references, regression
+from aevb import UserError, claims, gate, markdown, models, paper_comparison, references, regression
 from aevb import nights as simulation
 from aevb.experiments import STAGES, Cell, CheckJob, Job, path_of
 from aevb.files import write_table, write_text
@@ -168,7 +168,7 @@ def regression_tables(
     frames = [*map(pd.read_csv, judged), *([pd.DataFrame(without)] if without else [])]
     counts = dict.fromkeys(("samples", "n_seeds", "n_diverged", "n_reference"), "Int64")
     rows = pd.concat(frames, ignore_index=True).reindex(columns=gate.COLUMNS).astype(counts)
-    write_table(output, beside.with_paper(rows, pd.read_csv(paper), figure2, figure3))
+    write_table(output, paper_comparison.with_paper(rows, pd.read_csv(paper), figure2, figure3))
     runs = read_batches(seeds)
     found = claims.claims(*([cell for cell in cells if cell.path in runs] for cells in (figure2, figure3)))
     write_table(claimed, pd.DataFrame(claims.table(found, runs), columns=claims.COLUMNS))

@@ -6,7 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from aevb import beside, gap, pages, records
+from aevb import bound_and_likelihood as bound_and_likelihood_module
+from aevb import pages, records
+from aevb import paper_comparison as paper_comparison_module
 from aevb import soundness as soundness_module
 from aevb.curves import select
 from aevb.experiments import Cell
@@ -69,15 +71,15 @@ def paper_comparison(
 ) -> None:
     """Our curves beside the paper's at our report points; `marginal` is empty without cells of Figure 3."""
     evidence = pd.read_csv(marginal[0]) if marginal else pd.DataFrame(columns=MARGINAL_COLUMNS)
-    frame = beside.paper_comparison(
+    frame = paper_comparison_module.table(
         select(pd.read_csv(bounds), figure2), select(evidence, figure3), pd.read_csv(paper)
     )
-    write_table(output, frame[beside.COMPARISON])
+    write_table(output, frame[paper_comparison_module.COMPARISON])
 
 
 def bound_and_likelihood(marginal: Path, output: Path) -> None:
     """ELBO and log p(x) of every run side by side."""
-    write_table(output, gap.bound_and_likelihood(pd.read_csv(marginal)))
+    write_table(output, bound_and_likelihood_module.table(pd.read_csv(marginal)))
 
 
 def html(inputs: list[Path], outputs: list[Path]) -> None:

@@ -4,7 +4,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from aevb import UserError, beside, closeness, distances, drawing, figures, kept, markdown, side_by_side
+from aevb import (
+    UserError,
+    closeness,
+    distances,
+    drawing,
+    end_values,
+    figures,
+    kept,
+    markdown,
+    paper_comparison,
+)
 from aevb.curves import select
 from aevb.experiments import Cell
 from aevb.files import write_bytes, write_table, write_text
@@ -61,7 +71,7 @@ def readme(
     bounds, likelihoods, runs = kept.read(references / "kept")
     theirs = pd.read_csv(paper)
     bounds, likelihoods = select(bounds, figure2), select(likelihoods, figure3)
-    comparison = beside.paper_comparison(bounds, likelihoods, theirs)
+    comparison = paper_comparison.table(bounds, likelihoods, theirs)
     if comparison.empty:
         raise UserError(
             f"No run in {references / 'kept'} is of the paper's figures: train some and keep them first."
@@ -73,7 +83,7 @@ def readme(
             "in-short": closeness.in_short(comparison),
             "curve-by-curve": closeness.curve_by_curve(comparison, reasons),
         },
-        curves: {"paper-comparison": side_by_side.comparison_block(comparison, costs)},
+        curves: {"paper-comparison": end_values.block(comparison, costs)},
     }
     pages = {page: markdown.filled(page.read_text(encoding="utf-8"), texts) for page, texts in blocks.items()}
     pictures = {"figure2": figures.figure2(bounds, theirs), "distances": distances.distances(comparison)}

@@ -7,8 +7,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from aevb import data, models, representation, represented, store
+from aevb import data, models, representation, store
 from aevb import labels as classes
+from aevb import representation_table as table_module
 from aevb.experiments import Job
 from aevb.files import read_tables, write_table
 from aevb.jobs.compute import choose_device, unit_points
@@ -52,7 +53,7 @@ def represent(
         for m, (seed, record) in enumerate(zip(job.seeds, records, strict=True)):
             run = {"seed": seed, "samples": record.meta["samples"], "n_points": len(x)}
             rows.append(job.cell.identity | run | {"active_units": units[m].item()} | _columns(measures, m))
-    write_table(output, pd.DataFrame(rows, columns=represented.RUNS))
+    write_table(output, pd.DataFrame(rows, columns=table_module.RUNS))
 
 
 def yardstick(
@@ -72,12 +73,12 @@ def yardstick(
         named = classes.load(labels[0], split)
         measures["pixel_accuracy"] = _accuracy(known.unsqueeze(0), x.unsqueeze(0), named)
     row = {"dataset": dataset, "n_train": n_train} | _columns(measures, 0)
-    write_table(output, pd.DataFrame([row], columns=represented.YARDSTICKS))
+    write_table(output, pd.DataFrame([row], columns=table_module.YARDSTICKS))
 
 
 def representation_table(cells: list[Path], yardsticks: list[Path], output: Path) -> None:
     """A row for each cell with an encoder: its seeds together, its yardsticks beside them."""
-    write_table(output, represented.table(read_tables(cells), read_tables(yardsticks)))
+    write_table(output, table_module.table(read_tables(cells), read_tables(yardsticks)))
 
 
 def _corrupted(x: Tensor) -> Tensor:

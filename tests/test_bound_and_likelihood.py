@@ -1,10 +1,10 @@
-"""gap.py: which value stands for log p(x), and what is then the gap."""
+"""bound_and_likelihood.py: which value stands for log p(x), and what is then the gap."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from aevb import gap
+from aevb import bound_and_likelihood
 
 
 def side_by_side(**likelihoods):
@@ -20,7 +20,7 @@ def side_by_side(**likelihoods):
         for name, value in likelihoods.items()
         for samples in ((100, 200) if name == "appendix_d" else (200,))
     ]
-    return gap.bound_and_likelihood(pd.DataFrame(rows))
+    return bound_and_likelihood.table(pd.DataFrame(rows))
 
 
 def test_the_certified_value_is_the_likelihood_where_there_is_one():

@@ -11,7 +11,7 @@ from aevb.datasets import dataset_name
 KILOJOULES = "kJ/M: kilojoules that the device used for as many, where it has a meter. "
 
 
-def comparison_table(comparison: pd.DataFrame, costs: pd.DataFrame) -> str:
+def table(comparison: pd.DataFrame, costs: pd.DataFrame) -> str:
     """`paper_comparison` with all its numbers: train and test side by side, a line per panel and method.
 
     Each line is at the largest number of samples that ours and the paper's curves have in common; where fewer seeds
@@ -36,7 +36,7 @@ def comparison_table(comparison: pd.DataFrame, costs: pd.DataFrame) -> str:
     return markdown.table(head, "lll" + "r" * (len(head) - 3), lines)
 
 
-def comparison_block(comparison: pd.DataFrame, costs: pd.DataFrame) -> str:
+def block(comparison: pd.DataFrame, costs: pd.DataFrame) -> str:
     """What `snakemake readme` puts between the markers of docs/curves.md."""
     note = (
         f"{costs['seconds'].sum() / 3600:.1f} hours of training in all on {_devices(costs)}. Intervals are 95 %, "
@@ -44,7 +44,7 @@ def comparison_block(comparison: pd.DataFrame, costs: pd.DataFrame) -> str:
         "Figure 2 has none. min/M: minutes for a million training samples, beside other jobs. "
         f"{KILOJOULES if _metered(costs) else ''}None: the run diverged or log p(x) of a point was refused."
     )
-    return f"{note}\n\n{comparison_table(comparison, costs)}"
+    return f"{note}\n\n{table(comparison, costs)}"
 
 
 def _devices(costs: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""side_by_side.py: the table of all end values; and the pages show nothing that is not committed."""
+"""end_values.py: the table of all end values; and the pages show nothing that is not committed."""
 
 import shutil
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aevb import config, jobs, side_by_side
+from aevb import config, end_values, jobs
 from test_closeness import rows
 
 ROOT = Path(__file__).parents[1]
@@ -29,7 +29,7 @@ def costs(seeds=1, **changes):
 
 
 def lines(comparison, cost=None):
-    return side_by_side.comparison_table(comparison, costs() if cost is None else cost).splitlines()
+    return end_values.table(comparison, costs() if cost is None else cost).splitlines()
 
 
 def test_a_line_is_at_the_last_point_common_to_train_and_test():
@@ -80,20 +80,20 @@ def test_kilojoules_per_million_are_those_of_metered_runs_and_stand_where_there_
     assert header.endswith(" | min/M | kJ/M |")
     assert rule.count("|") == header.count("|")
     assert [line.split(" | ")[-1] for line in table] == ["4.5 |", "– |"]
-    assert side_by_side.KILOJOULES in side_by_side.comparison_block(comparison, both)
-    assert "kJ/M" not in side_by_side.comparison_block(rows(10**6, -150.0), costs())
+    assert end_values.KILOJOULES in end_values.block(comparison, both)
+    assert "kJ/M" not in end_values.block(rows(10**6, -150.0), costs())
 
 
 def test_the_block_names_hours_and_devices():
     comparison = rows(10**6, -153.0)
-    block = side_by_side.comparison_block(comparison, costs(seconds=7200.0))
+    block = end_values.block(comparison, costs(seconds=7200.0))
     note, table = block.split("\n\n")  # Markdown wants an empty line before a table
-    assert table == side_by_side.comparison_table(comparison, costs(seconds=7200.0))
+    assert table == end_values.table(comparison, costs(seconds=7200.0))
     assert note.startswith("2.0 hours of training in all on cpu (1 thread a run).")
     assert "|" not in note
     others = costs(n_latent=5, device="cuda", threads=2)
     mixed = pd.concat([comparison, rows(10**6, -153.0, n_latent=5)])
-    many = side_by_side.comparison_block(mixed, pd.concat([costs(5), others]))
+    many = end_values.block(mixed, pd.concat([costs(5), others]))
     assert "on cpu (1 thread a run) and cuda (2 threads a run)" in many
 
 

@@ -15,7 +15,7 @@ SIDE_BY_SIDE = {  # columns of bound_and_likelihood.csv: which estimator's, and 
 }
 
 
-def bound_and_likelihood(marginal: pd.DataFrame) -> pd.DataFrame:
+def table(marginal: pd.DataFrame) -> pd.DataFrame:
     """Bound and log p(x) side by side on the same points, one row per run and split at the end of its training.
 
     bound is the ELBO; importance and annealed are lower bounds in expectation, appendix_d (N_z < 5) the certified

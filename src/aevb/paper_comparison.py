@@ -12,7 +12,7 @@ from aevb.references import BOUND, LIKELIHOOD
 COMPARISON = ["figure", *CURVE, "samples", "paper", "ours", "ci_low", "ci_high", "difference"]
 
 
-def paper_comparison(bounds: pd.DataFrame, marginal: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
+def table(bounds: pd.DataFrame, marginal: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
     """Ours beside the paper's curves of Figures 2 and 3, one row per report point of ours: COMPARISON and `n_seeds`.
 
     Only points inside the sample range of the paper's curve have a row: its nats are interpolated linearly in log
@@ -28,8 +28,8 @@ def paper_comparison(bounds: pd.DataFrame, marginal: pd.DataFrame, paper: pd.Dat
             mine = mine[mine["samples"].between(curve["samples"].min(), curve["samples"].max())]
             theirs = interpolate(curve, mine["samples"].to_numpy())
             rows.append(mine.assign(figure=figure, paper=theirs, difference=mine["nats"] - theirs))
-    table = pd.concat(rows).rename(columns={"nats": "ours", "low": "ci_low", "high": "ci_high"})
-    return table[[*COMPARISON, "n_seeds"]].reset_index(drop=True)
+    found = pd.concat(rows).rename(columns={"nats": "ours", "low": "ci_low", "high": "ci_high"})
+    return found[[*COMPARISON, "n_seeds"]].reset_index(drop=True)
 
 
 def with_paper(

@@ -1,4 +1,4 @@
-"""beside.py: interpolation on the paper's curves, and intervals."""
+"""paper_comparison.py: interpolation on the paper's curves, and intervals."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from aevb import beside, curves
+from aevb import curves, paper_comparison
 from test_gate import BOUND, CELL, LIKELIHOOD, row, run
 
 PAPER = pd.read_csv(Path(__file__).parents[1] / "results/reference/paper.csv")
@@ -52,7 +52,7 @@ def paper_curve(figure, split="test", method="aevb", n_latent=3, n_train=50_000,
 
 def test_the_paper_is_met_exactly_at_every_digitised_point():
     curve = paper_curve(2)
-    table = beside.paper_comparison(bounds(curve["samples"], curve["nats"] + 1), NO_MARGINAL, PAPER)
+    table = paper_comparison.table(bounds(curve["samples"], curve["nats"] + 1), NO_MARGINAL, PAPER)
     assert table.columns.tolist() == COLUMNS
     np.testing.assert_allclose(table["paper"], curve["nats"])
     np.testing.assert_allclose(table["difference"], 1.0)
@@ -69,27 +69,27 @@ def test_nothing_is_extrapolated():
     curve = paper_curve(2)
     first, last = curve["samples"].iloc[[0, -1]]
     points = [first // 2, first - 1, first, last, last + 1, 2 * last]
-    table = beside.paper_comparison(bounds(points, np.full(6, -130.0)), NO_MARGINAL, PAPER)
+    table = paper_comparison.table(bounds(points, np.full(6, -130.0)), NO_MARGINAL, PAPER)
     assert table["samples"].tolist() == [first, last]
 
 
 def test_the_papers_train_curve_is_compared_with_our_running_mean():
     ours = pd.concat([bounds([10**6], -150.0, "train_running"), bounds([10**6], -100.0, "train")])
-    table = beside.paper_comparison(ours, NO_MARGINAL, PAPER)
+    table = paper_comparison.table(ours, NO_MARGINAL, PAPER)
     assert table[["split", "ours"]].to_numpy().tolist() == [["train", -150.0]]
     assert table["paper"].item() == pytest.approx(-155.3, abs=0.1)  # read off the paper's figure
 
 
 @pytest.mark.parametrize("changes", [{"n_latent": 4}, {"n_train": 777}, {"dataset": "digits"}])
 def test_a_curve_that_the_paper_does_not_have_is_compared_with_nothing(changes):
-    assert beside.paper_comparison(bounds([10**6], -150.0, **changes), NO_MARGINAL, PAPER).empty
+    assert paper_comparison.table(bounds([10**6], -150.0, **changes), NO_MARGINAL, PAPER).empty
     ours = marginal([10**6], -150.0).assign(**changes)
-    assert beside.paper_comparison(NO_BOUNDS, ours, PAPER).empty
+    assert paper_comparison.table(NO_BOUNDS, ours, PAPER).empty
 
 
 def test_intervals_over_seeds_and_over_points():
     values = np.array([[-150.0], [-152.0], [-151.5]])
-    table = beside.paper_comparison(bounds([10**6], values), marginal([10**6], -146.0), PAPER)
+    table = paper_comparison.table(bounds([10**6], values), marginal([10**6], -146.0), PAPER)
     figure2, figure3 = table[table["figure"] == 2].iloc[0], table[table["figure"] == 3].iloc[0]
     expected = stats.t.interval(0.95, 2, loc=values.mean(), scale=stats.sem(values[:, 0]))
     np.testing.assert_allclose([figure2["ci_low"], figure2["ci_high"]], expected)
@@ -98,7 +98,7 @@ def test_intervals_over_seeds_and_over_points():
 
 def test_a_diverged_seed_leaves_the_row_and_empties_ours():
     ours = bounds([10**6, 2 * 10**6], [[-150.0, -148.0], [-151.0, np.nan]])
-    table = beside.paper_comparison(ours, NO_MARGINAL, PAPER)
+    table = paper_comparison.table(ours, NO_MARGINAL, PAPER)
     assert table["ours"].iloc[0] == -150.5
     assert np.isnan(table["ours"].iloc[1])
     assert np.isfinite(table["paper"]).all()
@@ -106,7 +106,7 @@ def test_a_diverged_seed_leaves_the_row_and_empties_ours():
 
 def test_no_runs_of_the_paper_give_empty_tables():
     digits = bounds([10**6], -30.0, dataset="digits")
-    table = beside.paper_comparison(digits, marginal([10**6], -30.0, dataset="digits"), PAPER)
+    table = paper_comparison.table(digits, marginal([10**6], -30.0, dataset="digits"), PAPER)
     assert table.empty
     assert table.columns.tolist() == COLUMNS
 
@@ -114,7 +114,7 @@ def test_no_runs_of_the_paper_give_empty_tables():
 @pytest.mark.parametrize("nothing", [NO_MARGINAL, pd.DataFrame(columns=NO_MARGINAL.columns)])
 def test_a_dataset_without_figure_3_has_figure_2_alone(nothing):
     # columns of no type are what a job makes where there is no table, as for `datasets=frey`
-    table = beside.paper_comparison(bounds([10**6], -150.0), nothing, PAPER)
+    table = paper_comparison.table(bounds([10**6], -150.0), nothing, PAPER)
     assert table["figure"].tolist() == [2]
 
 
@@ -131,9 +131,9 @@ def test_the_papers_value_stands_beside_the_test_curve_inside_its_range():
     paper = pd.DataFrame(
         [curve | {"samples": samples, "nats": samples / 1000} for samples in (10_000, 40_000)]
     )
-    found = beside.with_paper(rows, paper, [CELL], [])
+    found = paper_comparison.with_paper(rows, paper, [CELL], [])
     assert found["paper"].tolist() == pytest.approx([25.0, np.nan, np.nan], nan_ok=True)
     assert found["above_paper"][0] == pytest.approx(rows["value"][0] - 25.0)
-    assert beside.with_paper(rows, paper, [], [])["paper"].isna().all()
+    assert paper_comparison.with_paper(rows, paper, [], [])["paper"].isna().all()
     late = paper.assign(samples=paper["samples"] * 10)
-    assert beside.with_paper(rows, late, [CELL], [])["paper"].isna().all()
+    assert paper_comparison.with_paper(rows, late, [CELL], [])["paper"].isna().all()
