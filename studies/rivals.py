@@ -1,6 +1,6 @@
 """The first comparison of estimators, as the README shows it.
 
-    python studies/rivals.py --page results/reference/comparison_mnist_laptop.csv README.md
+    python studies/rivals.py --page results/reference/comparison_laptop.csv README.md
 
 The table is `results/tables/comparison.csv` of `snakemake compare`; this only sets it down, a line a data set and
 rival: the bound and the certified log p(x) less the baseline's, with their intervals and verdicts.
