@@ -1,4 +1,4 @@
-"""A benchmark's table on a page of docs/: between the markers of its name."""
+"""A study's table on a page, between the markers of its name."""
 
 from collections.abc import Callable
 from pathlib import Path

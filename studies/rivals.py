@@ -1,4 +1,4 @@
-"""The first comparison of estimators, as the README shows it.
+"""The comparison of estimators, as the README shows it.
 
     python studies/rivals.py --page results/reference/comparison_laptop.csv README.md
 
@@ -37,7 +37,8 @@ def _difference(row: pd.Series) -> str:
     """A difference with its interval, bold with its verdict where there is one; else why there is none."""
     if pd.isna(row["difference"]):
         return str(row["verdict"])
-    words = f"{row['difference']:+.1f} [{row['ci_low']:.1f}, {row['ci_high']:.1f}]"
+    interval = f" [{row['ci_low']:.1f}, {row['ci_high']:.1f}]" if pd.notna(row["ci_low"]) else ""
+    words = f"{row['difference']:+.1f}{interval}"
     return f"**{words} {row['verdict']}**" if row["verdict"] in ("better", "worse") else words
 
 

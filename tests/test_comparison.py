@@ -89,7 +89,7 @@ def test_the_interval_holds_the_mean():
 
 def check_interval_and_p_value(interval):
     """A centre lies in the interval where, and only where, sign flips about it are not rejected."""
-    for seed, n in itertools.product(range(3), (6, 8, 12)):
+    for seed, n in itertools.product(range(3), (6, 8, 12, 20)):
         differences = np.random.default_rng(seed).gamma(2.0, size=n)
         found = interval(differences)
         for centre in np.linspace(differences.min() - 0.1, differences.max() + 0.1, 23):
@@ -262,5 +262,7 @@ def test_a_row_is_said_in_words():
     said = comparison.in_words(frame[frame["metric"] == "bound"].iloc[0])
     assert said.startswith("digits, bound: mine - aevb = +1.00 [")
     assert said.endswith("nats, 12 seeds: better")
+    four = comparison.in_words(table(runs(-20 + NOISE[:4] + 1), runs(-20 + NOISE[:4])).iloc[0])
+    assert four.startswith("digits, bound: mine - aevb = +1.00 nats, 4 seeds: too few seeds")
     few = table([run(-20, diverged=True)], runs([-20.0]))
     assert comparison.in_words(few.iloc[0]) == "digits, bound: mine - aevb: diverged: 1 of 1 seeds"

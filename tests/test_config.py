@@ -636,7 +636,7 @@ def test_an_added_estimator_is_compared_once_however_often_it_is_named(mine, tmp
     named = {"estimators": own, "comparison": RAW["comparison"] | {"estimators": ["mine"]}}
     for same in (
         parsed(add=f" {mine}, ,{mine} "),
-        parsed(add=["mine.py", str(mine)]),
+        parsed(add=["mine.py", str(mine), f"../{tmp_path.name}/mine.py"]),
         parsed(add="mine.py", **named),
     ):
         compared = [cell.estimator for cell in same.cells("comparison") if cell.dataset == "digits"]

@@ -4,6 +4,7 @@ Each check raises ValueError with a sentence that begins with the key at fault.
 """
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from aevb import algorithms, provenance
@@ -56,7 +57,7 @@ def _check_added(config: "Config") -> None:
     for source in config.add:
         name = algorithms.name_of(source)
         other = config.estimators[name].source
-        same = provenance.estimator(name, source) == provenance.estimator(name, other)
+        same = Path(provenance.estimator(name, source)).samefile(provenance.estimator(name, other))
         _require(same, f"add: {source} and {other} are both called '{name}'; rename one of the files")
 
 

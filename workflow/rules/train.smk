@@ -94,7 +94,7 @@ rule archive:
     input:
         runs=listed(first_runs(PAPER_CELLS, "cell.json")),
         points=expand("results/data/{dataset}.npz", dataset=EXPERIMENTS.datasets),
-        code=[str(PACKAGE / "release.py")],
+        code=[str(PACKAGE / "release.py"), job("share")],
     output:
         "results/release/{scale}.tar",
     log:
