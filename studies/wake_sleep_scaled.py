@@ -28,7 +28,7 @@ from figure2_long import interpolated, line, reported
 
 ROOT = Path(__file__).parents[1]
 METHOD, SEED, WORKERS = "wake_sleep", 1, 2
-RUNS = ((10, 4_000_000), (20, 10_000_000))  # N_z and samples
+RUNS = ((5, 10_000_000), (10, 4_000_000), (20, 10_000_000))  # N_z and samples
 SHOWN = (500_000, 1_000_000, 2_000_000, 4_000_000, 10_000_000)  # report points
 COLUMNS = ["n_latent", "split", "samples", "nats"]
 

@@ -293,6 +293,7 @@ def test_the_pages_say_where_the_librarys_factor_takes_wake_sleep_along_training
     ours, scaled = "as we read it", "log-variance times 0.1"
     (_, within), (least, most) = between(20, scaled, 4), between(20, ours, 4)
     (a, b), (c, d) = between(10, scaled, 3), between(10, ours, 3)
+    (e, f), (_, near) = between(5, scaled, 4), between(5, ours, 4)
     page, readme = (
         " ".join((ROOT / name).read_text(encoding="utf-8").split())
         for name in ("docs/deviations.md", "README.md")
@@ -301,7 +302,9 @@ def test_the_pages_say_where_the_librarys_factor_takes_wake_sleep_along_training
         f"is within {within} of the paper from 10^6 to 10^7, where ours is {least} to {most} behind" in page
     )
     assert f"is {a} to {b} ahead from 10^6 to 4 x 10^6, where ours is {c} to {d} behind" in page
-    assert f"N_z = 20 is within {within} from there to 10^7 (one seed)" in readme
+    assert f"ours is within {near} from 10^6 to 10^7, and with the factor it is {e} to {f} behind" in page
+    assert f"N_z = 20 is within {within} from there to 10^7 (one seed); with N_z = 5 it is {e} to {f}" in readme
+    assert f"where ours with the same draws is within {near}." in readme
 
 
 def test_the_pages_say_what_the_published_code_of_the_library_reports():
