@@ -303,7 +303,9 @@ def test_the_pages_say_where_the_librarys_factor_takes_wake_sleep_along_training
     )
     assert f"is {a} to {b} ahead from 10^6 to 4 x 10^6, where ours is {c} to {d} behind" in page
     assert f"ours is within {near} from 10^6 to 10^7, and with the factor it is {e} to {f} behind" in page
-    assert f"N_z = 20 is within {within} from there to 10^7 (one seed); with N_z = 5 it is {e} to {f}" in readme
+    assert (
+        f"N_z = 20 is within {within} from there to 10^7 (one seed); with N_z = 5 it is {e} to {f}" in readme
+    )
     assert f"where ours with the same draws is within {near}." in readme
 
 
