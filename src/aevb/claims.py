@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from aevb import sign_flips
 from aevb.curves import method_name
 from aevb.datasets import DATASETS, dataset_name
 from aevb.experiments import Cell
@@ -122,7 +123,7 @@ def _row(claim: Claim, runs: dict[str, list[Batch]], samples: int, due: bool, n_
     if finite:
         test = stats.ttest_1samp(differences, claim.least)
         low, high = (float(end) for end in test.confidence_interval())
-        p = _sign_flip(differences - claim.least)
+        p = sign_flips.p_low(differences - claim.least)
     return {
         "claim": claim.name,
         **{name: getattr(claim.better, name) for name in ("dataset", "n_hidden", "n_train")},
@@ -138,18 +139,6 @@ def _row(claim: Claim, runs: dict[str, list[Batch]], samples: int, due: bool, n_
         "ci_high": high,
         "p_broken": p,
     }
-
-
-def _sign_flip(differences: Values) -> float:
-    """Exact one-sided p-value of a mean (n,) that low, among all patterns of signs."""
-    test = stats.permutation_test(
-        (differences,),
-        np.mean,
-        permutation_type="samples",
-        alternative="less",
-        n_resamples=2 ** len(differences),
-    )
-    return float(test.pvalue)
 
 
 def _verdict(low: float, high: float, p: float, n_due: int) -> str:

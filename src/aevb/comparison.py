@@ -13,15 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from aevb import sign_flips
 from aevb.experiments import Cell
-
-Values = NDArray[np.float64]
+from aevb.sign_flips import Values
 
 LEVEL = 0.05  # chance that a family of tests names any difference that is none
 FEWEST = 6  # seeds: of fewer, no pattern of signs has a p-value below LEVEL, even if nothing else is tested
-EXACT = 2**16  # sign patterns up to which all are enumerated
 
 CELL = [name for name in Cell.IDENTITY if name != "estimator"]
 COLUMNS = [
@@ -124,7 +122,9 @@ def _row(metric: Metric, method: list[Run], baseline: list[Run]) -> dict[str, An
             "baseline_value": math.exp(np.log(others).mean()),
         }
     row = mean_and_interval(values - others) | {"value": values.mean(), "baseline_value": others.mean()}
-    return row | ({"p_value": sign_flip(values - others)} if metric.tested and len(values) >= FEWEST else {})
+    return row | (
+        {"p_value": sign_flips.p_value(values - others)} if metric.tested and len(values) >= FEWEST else {}
+    )
 
 
 def _reached(run: Run, other: Run, axis: str) -> tuple[float, float]:
@@ -147,44 +147,9 @@ def first_reached(run: Run, level: float, axis: str) -> float:
 
 
 def mean_and_interval(differences: Values) -> dict[str, float]:
-    """The mean of paired differences (n,) and the 95 % interval of what `sign_flip` does not reject as their centre.
-
-    NaN for fewer than FEWEST, of which it rejects nothing. The means of all subsets but the empty one, in order, part
-    the centres by their p-values (Hartigan 1969).
-    """
-    mean = float(differences.mean())
-    if len(differences) < FEWEST:
-        return {"difference": mean, "ci_low": math.nan, "ci_high": math.nan}
-    means = np.sort(_subset_means(differences))
-    outside = int(LEVEL / 2 * (len(means) + 1))
-    return {
-        "difference": mean,
-        "ci_low": float(means[outside - 1]),
-        "ci_high": float(means[-outside]),
-    }
-
-
-def _subset_means(values: Values) -> Values:
-    """The mean of every subset of values (n,) but the empty one; above 16 of them, of EXACT - 1 random subsets."""
-    n = len(values)
-    if 2**n <= EXACT:
-        chosen = np.arange(1, 2**n)[:, None] >> np.arange(n) & 1
-    else:
-        chosen = np.random.default_rng(0).integers(0, 2, size=(EXACT - 1, n))
-        chosen = chosen[chosen.any(1)]
-    means: Values = chosen @ values / chosen.sum(1)
-    return means
-
-
-def sign_flip(differences: Values) -> float:
-    """Two-sided p-value of the mean of paired differences (n,) under flips of their signs: exact up to 16 of them.
-
-    Flipping a subset leaves the mean at least as large just where the subset's mean is at most zero.
-    """
-    means = _subset_means(differences)
-    tie = 1e-12 * np.abs(differences).max()
-    as_far = 1 + min((means <= tie).sum(), (means >= -tie).sum())  # with the pattern that flips nothing
-    return min(1.0, float(2 * as_far / (len(means) + 1)))
+    """The mean of paired differences (n,) and the 95 % interval of sign flips; NaN for fewer than FEWEST."""
+    low, high = sign_flips.interval(differences)
+    return {"difference": float(differences.mean()), "ci_low": low, "ci_high": high}
 
 
 def holm(p: Sequence[float] | Values) -> Values:
