@@ -29,6 +29,15 @@ def test_figure5_has_the_papers_panels():
     )
 
 
+def test_figure5s_panels_lie_further_apart_than_their_digits():
+    """They have no frames, so that only the gap says where one ends."""
+    figure = galleries.figure5({("mnist", n): np.zeros((100, 28, 28)) for n in (2, 5, 10, 20)})
+    figure.draw_without_rendering()
+    left, right = (axes.get_position() for axes in figure.axes[:2])
+    digit = left.width / 10
+    assert right.x0 - left.x1 > digit
+
+
 def test_a_diverged_run_is_said_to_have_no_picture():
     sound = np.zeros((100, 8, 8))
     lost = np.full((100, 8, 8), np.nan)

@@ -6,10 +6,13 @@ import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from aevb.datasets import DATASETS, dataset_name
 from aevb.drawing import STYLE
+
+GUTTER = 0.12  # between panels whose images have no frame, as a share of a panel's width
 
 
 def figure4(manifolds: Mapping[str, NDArray[np.floating]]) -> Figure:
@@ -39,7 +42,8 @@ def figure5(samples: Mapping[tuple[str, int], NDArray[np.floating]]) -> Figure:
     """
     order = sorted(samples, key=lambda key: ([*DATASETS].index(key[0]), key[1]))
     with style.context(STYLE):
-        figure = Figure(figsize=(2.6 * len(samples), 2.9), layout="constrained")
+        apart = ConstrainedLayoutEngine(wspace=GUTTER)
+        figure = Figure(figsize=(2.9 * len(samples), 2.9), layout=apart)
         for column, (dataset, n_latent) in enumerate(order):
             images = samples[dataset, n_latent]
             name = "" if dataset == "mnist" else f"{dataset_name(dataset)}, "
