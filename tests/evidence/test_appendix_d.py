@@ -2,15 +2,17 @@
 
 import inspect
 import math
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import gaussian_kde
 
+import trained
 from aevb import UserError, trees
 from aevb.distributions import standard_normal_log_prob
-from aevb.evidence import Refusal, appendix_d, diagnostics, mixture, nodes, posterior
+from aevb.evidence import Refusal, appendix_d, diagnostics, mixture, nodes, posterior, quadrature
 from aevb.evidence.appendix_d import COMPONENTS, RETRIES, evidence, evidence_paper, kernel_density
 from aevb.evidence.posterior import CHAINS, Draws
 from aevb.models import BernoulliModel
@@ -303,6 +305,28 @@ def test_the_evidence_of_a_decoder_is_the_sum_over_a_grid(n_latent, mode):
     model = BernoulliModel(8, 6, n_latent)
     params = scramble(trees.stack([model.init(generator(0))]), seed=1)
     check_decoder(plainly, model, params, torch.rand(40, 8, generator=generator(2)).round(), mode)
+
+
+def check_trained(run):
+    """VERIFICATION.md, row 6: a mean error within 0.02 nats of quadrature over 100 held-out points."""
+    model, params, x = trained.on_digits(3)
+    result = run(evidence, model, params, x[:100], [generator(7)])
+    assert not result.refused.any()
+    assert abs((result.estimate[0] - by_quadrature(3, 100)).mean().item()) < 0.02
+
+
+@cache
+def by_quadrature(n_latent, n_points):
+    """log p(x) of the trained decoder's first held-out points, (B,)."""
+    model, params, x = trained.on_digits(n_latent)
+    exact = quadrature.evidence(model, params, x[:n_points], [generator(0)])
+    assert not exact.refused.any()
+    return exact.estimate[0]
+
+
+def test_the_evidence_of_a_trained_decoder_is_within_two_hundredths_of_a_nat():
+    check_trained(plainly)
+    rejects(check_trained, *(WRONG[name] for name in ("no log L", "fitted to the draws it is evaluated on")))
 
 
 class Folded(PPCA):
