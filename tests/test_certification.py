@@ -1,20 +1,33 @@
 """Verdicts on estimators of log p(x): made-up errors of known size, and what must not be said of them."""
 
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 
-from aevb import forest, trees
-from aevb.certification import CLOSED, COLUMNS, MARGIN, against, between, pooled, simulate
+from aevb import UserError, forest, trees
+from aevb.certification import (
+    CLOSED,
+    COLUMNS,
+    MARGIN,
+    against,
+    among_all,
+    between,
+    pooled,
+    require,
+    simulate,
+)
 from aevb.evidence import Evidence, Refusal
+from aevb.experiments import CERTIFIED
 from aevb.jobs import certify
 from aevb.models import BernoulliModel, GaussianModel
 from helpers import assert_mean, generator, randn, rejects, scramble
 
 pytestmark = pytest.mark.usefixtures("double")
 
+REFERENCES = Path(__file__).parents[1] / "results/reference"
 TRUTH = randn(400, seed=1).double() - 100
 
 
@@ -61,6 +74,66 @@ def test_the_mean_error_has_its_interval():
 )
 def test_an_estimator_gets_its_verdict(bias, spread, direction, verdict):
     assert against(estimates(bias, spread), TRUTH, direction)["verdict"] == verdict
+
+
+def a_table(n, bias):
+    """n rows of 100 points each, of right estimators but the first, whose mean error is `bias` standard errors."""
+    source = generator(3)
+    rows = []
+    for k in range(n):
+        noise = torch.randn(400, generator=source)
+        noise = (noise - noise.mean()) / noise.std() + bias / 20 if k == 0 else noise
+        rows.append(
+            {"evidence_estimator": f"{k}"} | against(drawn(0.0, 1.0, noise, int(k == 0)), TRUTH, "exact")
+        )
+    return pd.DataFrame(rows).reindex(columns=COLUMNS)
+
+
+def check_wrong_is_said_of_the_whole_table(adjust):
+    """Of 200 right estimators some are off by two standard errors; one that is off by five is found among them."""
+    assert not adjust(a_table(200, 0.0))["verdict"].str.startswith("wrong").any()
+    found = adjust(a_table(200, 5.0))["verdict"]
+    assert found[0] == "wrong; 1 of 400 points refused"
+    assert not found[1:].str.startswith("wrong").any()
+
+
+def test_wrong_is_said_of_the_whole_table():
+    check_wrong_is_said_of_the_whole_table(among_all)
+    rejects(
+        check_wrong_is_said_of_the_whole_table,
+        lambda table: table,
+        lambda table: table.assign(verdict="undecided"),
+    )
+
+
+def test_a_verdict_that_is_taken_back_keeps_its_refusals_and_the_others_stay():
+    table = a_table(30, 2.5)
+    assert table["verdict"][0] == "wrong; 1 of 400 points refused"
+    assert among_all(table)["verdict"][0] == "undecided: more points are needed; 1 of 400 points refused"
+    known = pd.DataFrame([against(estimates(b, s), TRUTH, "lower") for b, s in ((0.0, 0.05), (-0.2, 0.5))])
+    pd.testing.assert_frame_equal(among_all(known), known)
+
+
+def test_a_wrong_estimator_is_named_and_ends_the_job(tmp_path, capsys):
+    a_table(3, 5.0).assign(problem="test points", n_latent=3).to_csv(tmp_path / "certification.csv")
+    with pytest.raises(UserError, match=r"0, test points, 3: \+0\.250 nats \[0\.15\d, 0\.34\d\]"):
+        certify.certified(tmp_path / "certification.csv")
+    a_table(3, 0.0).to_csv(tmp_path / "certification.csv")
+    certify.certified(tmp_path / "certification.csv")
+    assert capsys.readouterr().out.startswith("3 tests of estimators of log p(x), none of which is wrong.")
+
+
+def test_of_what_is_committed_the_certified_estimator_is_accurate_and_none_is_wrong():
+    """`snakemake certify` at laptop scale: probabilistic PCA, ten trained decoders and all of these together."""
+    table = pd.read_csv(REFERENCES / "certification_laptop.csv")
+    require(table)
+    exact = table[
+        (table["evidence_estimator"] == CERTIFIED) & table["reference"].isin(["exact", "quadrature"])
+    ]
+    assert len(exact) == 13
+    assert (exact["bias"].abs() < MARGIN).all()
+    # an interval of MCEM's, whose decoder has hard points, reaches 0.023
+    assert exact["verdict"].str.startswith("accurate").sum() >= 12
 
 
 def check_says_accurate_of_the_accurate_alone(verdict_of):

@@ -1,7 +1,8 @@
 """Estimators of log p(x) held against what is known to be right, and what can be said of each.
 
 A verdict is an equivalence test: an estimator is `accurate` when the 95 % interval of its mean error lies within
-+-MARGIN nats. One that is not is either off on the side that it documents, or wrong, or not yet known.
++-MARGIN nats. One that is not is either off on the side that it documents, or wrong, or not yet known. `wrong` is said
+of a row in the whole table: `among_all` takes it back where chance alone would say it of some row.
 """
 
 import math
@@ -10,13 +11,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy import stats
 from torch import Tensor
 
+from aevb import UserError
 from aevb.evidence import Evidence
 from aevb.intervals import half_width
 
 MARGIN = 0.02  # nats per data point
 CLOSED = 0.1  # nats: the gap below which bidirectional Monte Carlo counts as closed
+LEVEL = 0.05  # the chance that any row of a table is called wrong where none is
+WRONG, UNDECIDED = "wrong", "undecided: more points are needed"
 
 COLUMNS = [
     *[
@@ -71,7 +76,7 @@ def between(low: Evidence, high: Evidence) -> dict[str, Any]:
     if not math.isfinite(row["bias"]):
         return row | {"verdict": "no value"}
     if row["ci_low"] > 0:
-        return row | {"verdict": "wrong: the bounds cross"}
+        return row | {"verdict": f"{WRONG}: the bounds cross"}
     closed = row["ci_low"] > -CLOSED
     return row | {"verdict": f"closed to {CLOSED:g} nats" if closed else f"open by {-row['bias']:.2g} nats"}
 
@@ -96,6 +101,33 @@ def pooled(rows: pd.DataFrame) -> pd.DataFrame:
         row |= {name: group[name].max() for name in ("k_hat", "r_hat")}
         pools.append(row | {"verdict": _verdict(row, str(direction))})
     return pd.DataFrame(pools)
+
+
+def among_all(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with `wrong` where a t-test of the mean error says so among all its rows (Bonferroni), and
+    `undecided` where it is said of that row alone: of a hundred right ones, one in forty would be."""
+    t = (table["bias"] / table["std_error"]).abs()
+    p_value = 2 * stats.t.sf(t, table["n_points"] - 1)
+    by_chance = table["verdict"].str.startswith(WRONG) & ~(p_value * len(table) < LEVEL)
+    said = table["verdict"].where(~by_chance, table["verdict"].str.replace("^[^;]*", UNDECIDED, regex=True))
+    return table.assign(verdict=said)
+
+
+def require(table: pd.DataFrame) -> None:
+    """Raises UserError that names the rows of certification.csv whose estimator is wrong."""
+    wrong = table[table["verdict"].str.startswith(WRONG)]
+    if len(wrong):
+        named = ["evidence_estimator", "problem", "reference", "dataset", "estimator", "n_latent", "n_train"]
+        lines = [
+            f"  {', '.join(str(value) for value in row[named].dropna())}: {row['bias']:+.3f} nats "
+            f"[{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
+            for _, row in wrong.iterrows()
+        ]
+        raise UserError(
+            "Estimators of log p(x) are off on the side that they rule out:\n"
+            + "\n".join(lines)
+            + "\nDo not trust their values in marginal_likelihood.csv."
+        )
 
 
 def _mean(error: Tensor) -> dict[str, Any]:
@@ -129,9 +161,9 @@ def _verdict(row: dict[str, Any], direction: str) -> str:
     elif direction == "upper" and low > 0:
         said = "too high, as documented"
     elif low > 0 or high < 0:
-        said = "wrong"
+        said = WRONG
     else:
-        said = "undecided: more points are needed"
+        said = UNDECIDED
     refused = f"; {row['n_refused']} of {row['n_points']} points refused" if row["n_refused"] else ""
     return said + refused
 

@@ -15,7 +15,7 @@ import pydantic
 MODULES = {
     "compute": ("prepare_data", "step_size", "train"),
     "evidence": ("evidence",),
-    "certify": ("certify_exact", "certify_cell", "certification"),
+    "certify": ("certify_exact", "certify_cell", "certification", "certified"),
     "represent": ("prepare_labels", "represent", "yardstick", "representation_table"),
     "gradients": ("gradients",),
     "collect": (

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from aevb import data, models, trees
-from aevb.certification import COLUMNS, against, between, pooled, simulate
+from aevb.certification import COLUMNS, against, among_all, between, pooled, require, simulate
 from aevb.evidence import Evidence, annealed, quadrature
 from aevb.experiments import Cell, CertificationJob, ExactJob
 from aevb.files import read_tables, write_table
@@ -132,7 +132,18 @@ def certification(inputs: list[Path], output: Path) -> None:
     frame = read_tables(inputs).sort_values(["problem", "reference"], kind="stable")
     decoders = frame[(frame["reference"] == "quadrature") & (frame["problem"] == "test points")]
     together = pooled(decoders).assign(problem="all decoders", reference="quadrature")
-    write_table(output, pd.concat([together, frame], ignore_index=True).reindex(columns=COLUMNS))
+    table = pd.concat([together, frame], ignore_index=True).reindex(columns=COLUMNS)
+    write_table(output, among_all(table))
+
+
+def certified(certification: Path) -> None:
+    """Say how many rows of certification.csv have which verdict.
+
+    Raises UserError, which ends the job with status 1, when an estimator is wrong.
+    """
+    table = pd.read_csv(certification)
+    require(table)
+    print(f"{len(table)} tests of estimators of log p(x), none of which is wrong. All of it: {certification}")
 
 
 def _named(cell: Cell, samples: int) -> Row:
