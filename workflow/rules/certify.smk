@@ -26,6 +26,8 @@ rule certify_exact:
         "results/certification/ppca/z{n_latent}.csv",
     log:
         "results/logs/certify/ppca-z{n_latent}.log",
+    benchmark:
+        "results/benchmarks/certify/ppca-z{n_latent}.tsv"
     threads: 1
     resources:
         gpu=GPU,
@@ -48,6 +50,8 @@ rule certify_cell:
         "results/certification/{dataset}/{estimator}/{sizes}.csv",
     log:
         "results/logs/certify/{dataset}-{estimator}-{sizes}.log",
+    benchmark:
+        "results/benchmarks/certify/{dataset}-{estimator}-{sizes}.tsv"
     threads: 1
     resources:
         gpu=GPU,

@@ -30,6 +30,8 @@ rule gradients_of_cell:
         "results/gradients/{dataset}/{estimator}/{sizes}.csv",
     log:
         "results/logs/gradients/{dataset}-{estimator}-{sizes}.log",
+    benchmark:
+        "results/benchmarks/gradients/{dataset}-{estimator}-{sizes}.tsv"
     threads: 1
     resources:
         gpu=GPU,

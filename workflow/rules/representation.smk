@@ -39,6 +39,8 @@ rule represent:
         "results/representation/{dataset}/{estimator}/{sizes}.csv",
     log:
         "results/logs/representation/{dataset}-{estimator}-{sizes}.log",
+    benchmark:
+        "results/benchmarks/representation/{dataset}-{estimator}-{sizes}.tsv"
     threads: 1
     resources:
         gpu=GPU,

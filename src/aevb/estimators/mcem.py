@@ -24,6 +24,8 @@ CHUNK = 1000  # data points at a time: activations stay in cache, and memory doe
 
 
 class State(NamedTuple):
+    """The decoder, and for every data point an HMC chain over its z, kept from iteration to iteration."""
+
     params: Params
     optimiser: Any
     z: Tensor  # (M, N, N_z), one persistent chain per data point

@@ -31,6 +31,8 @@ def dream(model: Model, theta: dict[str, Tensor], noise: Noise) -> Tensor:
 
 
 def build(model: Model, optimiser: Optimiser, n_train: int) -> Estimator:
+    """Both phases of one minibatch in one step: theta follows the wake phase, phi the sleep phase."""
+
     def init(params: Params) -> State:
         return State(params, optimiser.init(params))
 
