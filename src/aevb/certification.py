@@ -1,8 +1,8 @@
 """Estimators of log p(x) held against what is known to be right, and what can be said of each.
 
 A verdict is an equivalence test: an estimator is `accurate` when the 95 % interval of its mean error lies within
-+-MARGIN nats. One that is not is either off on the side that it documents, or wrong, or not yet known. `wrong` is said
-of a row in the whole table: `among_all` takes it back where chance alone would say it of some row.
++-MARGIN nats. One that is not is either off on the side that it documents, or wrong, or not yet known. `wrong` is a
+verdict among all rows of a table: `among_all` takes it back where chance alone would say it of some row.
 """
 
 import math
