@@ -5,6 +5,8 @@ import torch
 
 from aevb import bounds, trees
 from aevb.bounds import mean_elbo, to_unit
+from aevb.estimators import aevb
+from aevb.imports import PACKAGE, modules
 from exact_ppca import PPCA
 from helpers import SDS, generator, rejects
 
@@ -40,6 +42,18 @@ def test_the_mean_elbo_is_that_of_all_points_per_point():
         lambda model, params, points, scale, g: mean_elbo(model, params, points[:20], scale, g),
         lambda *args: mean_elbo(*args).flip(0),  # the models exchanged
     )
+
+
+def test_the_bound_is_that_which_aevb_ascends_and_none_of_its_code():
+    params, points = problem()
+    seeds = (1, 2)
+    eps = torch.stack([torch.randn(1, len(points), 2, generator=generator(seed)) for seed in seeds])
+    ascended = aevb.elbo(MODEL, params, to_unit(points, 255.0).expand(2, -1, -1), eps).mean(-1)
+    judged = mean_elbo(MODEL, params, points, 255.0, list(map(generator, seeds)))
+    torch.testing.assert_close(judged, ascended, rtol=1e-12, atol=0)
+    judges = modules("bounds", *(f"evidence/{path.stem}" for path in (PACKAGE / "evidence").glob("*.py")))
+    assert [module for module in judges if module.startswith("estimators")] == []
+    assert "estimators/aevb" in modules("estimators/full_vb"), "it would be seen"
 
 
 def test_chunks_are_weighted_by_their_points(monkeypatch):
