@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from aevb import UserError
-from aevb.curves import CURVE, figure2_curves, figure3_curves, figure3_differences, over_seeds, select
+from aevb.curves import CURVE, bands, figure2_curves, figure3_curves, figure3_differences, over_seeds, select
 from aevb.experiments import Cell
 
 BOUND = {
@@ -187,3 +187,18 @@ def test_a_point_that_a_seed_has_passed_without_a_report_is_left_out():
 
 def test_no_rows_give_no_points():
     assert over_seeds(figure2_curves(frame(BOUND, {}).iloc[:0])).columns.tolist()[:5] == CURVE
+
+
+def test_a_figure_shades_what_lies_between_two_seeds_and_the_interval_of_more():
+    """An interval of two seeds is 12.7 times as wide as they lie apart."""
+    one, other, third = (
+        curve(seed, nats, samples=[100, 200])
+        for seed, nats in enumerate(([-120.0, -90.0], [-110.0, -90.0], [-100.0, -80.0]))
+    )
+    both = pd.concat([one, other])
+    two = over_seeds(both)
+    assert (two["high"] - two["low"]).tolist() == pytest.approx([127.1, 0.0], abs=0.1)
+    assert bands(two)["low"].tolist() == pytest.approx([-120.0, -90.0])
+    assert bands(two)["high"].tolist() == pytest.approx([-110.0, -90.0])
+    for others in (one, pd.concat([both, third])):
+        pd.testing.assert_frame_equal(bands(over_seeds(others)), over_seeds(others))

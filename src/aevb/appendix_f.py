@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from aevb import UserError
 from aevb.comparison import CELL
-from aevb.curves import method_name, over_seeds
+from aevb.curves import bands, method_name, over_seeds
 from aevb.datasets import dataset_name
 from aevb.drawing import STYLE, draw_curve, method_colours
 from aevb.experiments import CERTIFIED
@@ -80,7 +80,8 @@ def figure(bounds: pd.DataFrame) -> Figure:
 
     Solid on training points, dashed on test points, dotted the method's own bound: of full VB that is eq. 24.
     """
-    rows = over_seeds(bounds.rename(columns={"estimator": "method", "bound": "nats"}).assign(error=np.nan))
+    shown = bounds.rename(columns={"estimator": "method", "bound": "nats"}).assign(error=np.nan)
+    rows = bands(over_seeds(shown))
     colours = method_colours(rows["method"])
     datasets = list(rows.groupby("dataset", sort=False))
     n_columns = max(mine["n_train"].nunique() for _, mine in datasets)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from aevb.comparison import CELL
-from aevb.curves import method_name, over_seeds
+from aevb.curves import bands, method_name, over_seeds
 from aevb.datasets import dataset_name
 from aevb.drawing import STYLE, draw_curve, draw_interval, method_colours
 
@@ -28,7 +28,7 @@ def curves(table: pd.DataFrame) -> Figure:
     """
     rows = table.rename(columns={"estimator": "method", "bound": "nats"}).assign(split="test", error=np.nan)
     colours = method_colours(rows["method"])
-    cells = [(cell, over_seeds(mine)) for cell, mine in rows.groupby(CELL, sort=False)]
+    cells = [(cell, bands(over_seeds(mine))) for cell, mine in rows.groupby(CELL, sort=False)]
     with style.context(STYLE):
         figure = Figure(figsize=(4.2 * len(cells) + 2.2, 3.4), layout="constrained")
         for axes, (cell, mine) in zip(figure.subplots(1, len(cells), squeeze=False)[0], cells, strict=True):

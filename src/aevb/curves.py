@@ -114,6 +114,17 @@ def over_seeds(curves: pd.DataFrame) -> pd.DataFrame:
     return points[[*CURVE, "samples", "nats", "low", "high", "n_seeds", "n_diverged"]].reset_index(drop=True)
 
 
+def bands(points: pd.DataFrame) -> pd.DataFrame:
+    """The points of `over_seeds` with what a figure shades: of two seeds what lies between them.
+
+    Their t-interval is 12.7 times as wide, and would hide the panel.
+    """
+    from_mean = half_width(2**0.5, 2)  # of two seeds at -1 and 1
+    share = np.where(points["n_seeds"] == 2, 1 / from_mean, 1.0)
+    low, high = (points["nats"] + share * (points[name] - points["nats"]) for name in ("low", "high"))
+    return points.assign(low=low, high=high)
+
+
 def _that_all_report(points: pd.DataFrame, seeds: pd.DataFrame) -> pd.DataFrame:
     """Those of the points, with their `n_seeds`, that every seed that got so far, by its `end`, has reported."""
     passed = points[[*CURVE, "samples"]].merge(seeds, on=CURVE)

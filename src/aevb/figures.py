@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from aevb import UserError
 from aevb.curves import (
     CURVE,
+    bands,
     figure2_curves,
     figure3_curves,
     figure3_differences,
@@ -54,12 +55,13 @@ def figure2(bounds: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     """Figure 2: the lower bound against training samples, one row of panels per data set, one panel per N_z.
 
     `bounds` and `paper` have the columns of bounds.csv and paper.csv; `curves.figure2_curves` says which rows
-    count. Bands are 95 % t-intervals over seeds. A row of panels shows the paper's window, grown where ours would
-    be out of sight: to the left, to a tenth of our longest run; down, until the right half of every curve of ours
-    is in sight (one that lies further down than REACH is named in the panel instead); up, over our best value. Data
-    sets that the paper does not have show all of ours. Raises UserError when no run belongs to the figure.
+    count. Bands are 95 % t-intervals over seeds (of two: what lies between them). A row of panels shows the paper's
+    window, grown where ours would be out of sight: to the left, to a tenth of our longest run; down, until the right
+    half of every curve of ours is in sight (one that lies further down than REACH is named in the panel instead); up,
+    over our best value. Data sets that the paper does not have show all of ours. Raises UserError when no run belongs
+    to the figure.
     """
-    ours = over_seeds(figure2_curves(bounds)).query("samples > 0")
+    ours = bands(over_seeds(figure2_curves(bounds))).query("samples > 0")
     paper = paper[(paper["figure"] == 2) & paper["dataset"].isin(ours["dataset"])]
     colours = method_colours([*ours["method"], *paper["method"]])
     rows = _rows(ours, "n_latent")
@@ -89,15 +91,16 @@ def figure3(marginal: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     """Figure 3: the estimated marginal likelihood against millions of training samples, one panel per N_train.
 
     `marginal` and `paper` have the columns of marginal_likelihood.csv and paper.csv; `curves.figure3_curves` says
-    which cells and which evidence estimator count. Bands are 95 % t-intervals over seeds; a single seed has bars of
-    +-1.96 standard errors over data points. A panel shows the paper's window, except that it ends where ours end (or
-    at twice the paper's first point, unless ours would then fill less than a fifth of it) and that it grows down
-    and up as in `figure2`. A panel in which none of the paper's points is left says where they begin.
+    which cells and which evidence estimator count. Bands are 95 % t-intervals over seeds (of two: what lies between
+    them); a single seed has bars of +-1.96 standard errors over data points. A panel shows the paper's window, except
+    that it ends where ours end (or at twice the paper's first point, unless ours would then fill less than a fifth of
+    it) and that it grows down and up as in `figure2`. A panel in which none of the paper's points is left says where
+    they begin.
     Below each stands, where it was computed, what the paper's kernel density reports on the chains of the certified
     value that is drawn above, less that value. Raises UserError when no run belongs to the figure.
     """
-    ours = over_seeds(figure3_curves(marginal))
-    differences = over_seeds(figure3_differences(marginal))
+    ours = bands(over_seeds(figure3_curves(marginal)))
+    differences = bands(over_seeds(figure3_differences(marginal)))
     paper = paper[(paper["figure"] == 3) & paper["dataset"].isin(ours["dataset"])]
     colours = method_colours([*ours["method"], *paper["method"]])
     rows = _rows(ours, "n_train")
