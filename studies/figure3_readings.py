@@ -56,12 +56,38 @@ COMMON_STEP = Change(
     "GAIN * (probability - acceptance)",
     "0.223 * (2.0 * (probability.mean(-1, keepdim=True) >= acceptance) - 1.0)",
 )
+# each of the five updates by 100 points, drawn with digits of u that do not decide what is accepted, and their share
+# of the prior; iterations are counted as ours
+BY_MINIBATCH = Change(
+    "estimators/mcem.py",
+    """params, grads, 1.0)
+        return params, optimiser_state, total
+
+    def step(state: State, x: Tensor, noise: hmc.Noise) -> tuple[State, Info]:
+        z, probability = e_step(state, x, noise)
+        log_step = state.log_step + GAIN * (probability - acceptance)
+        params, optimiser_state = state.params, state.optimiser
+        for _ in range(n_updates):
+            params, optimiser_state, total = m_step(params, optimiser_state, x, z)
+""",
+    """params, grads, x.shape[1] / n_train)
+        return params, optimiser_state, total
+
+    def step(state: State, x: Tensor, noise: hmc.Noise) -> tuple[State, Info]:
+        z, probability = e_step(state, x, noise)
+        log_step = state.log_step + GAIN * (probability - acceptance)
+        params, optimiser_state = state.params, state.optimiser
+        for rows in (1000 * noise.u[0] % 1).argsort()[: 100 * n_updates].split(100):
+            params, optimiser_state, total = m_step(params, optimiser_state, x[:, rows], z[:, rows])
+""",
+)
 LATE = (1_600_000, 4_000_000, 10_000_000, 25_000_000)
 EARLY = (630_000, 1_600_000, 4_000_000)
 READINGS = (
     Reading("wake_sleep", 1000, "log-variance times 0.1", LOG_VARIANCE, 0.02, (0, 1), LATE),
     Reading("wake_sleep", 1000, "step size 0.1", NOTHING, 0.1, (0, 1), LATE[:3]),
     Reading("mcem", 1000, "one leapfrog step for all chains", COMMON_STEP, 0.1, (0, 1), EARLY),
+    Reading("mcem", 1000, "M-step by minibatches of 100", BY_MINIBATCH, 0.1, (0, 1), EARLY),
 )
 
 
