@@ -89,12 +89,20 @@ def test_the_block_names_hours_and_devices():
     block = end_values.block(comparison, costs(seconds=7200.0))
     note, table = block.split("\n\n")  # Markdown wants an empty line before a table
     assert table == end_values.table(comparison, costs(seconds=7200.0))
-    assert note.startswith("2.0 hours of training in all on cpu (1 thread a run).")
+    assert note.startswith(end_values.effort(costs(seconds=7200.0)))
     assert "|" not in note
     others = costs(n_latent=5, device="cuda", threads=2)
     mixed = pd.concat([comparison, rows(10**6, -153.0, n_latent=5)])
     many = end_values.block(mixed, pd.concat([costs(5), others]))
     assert "on cpu (1 thread a run) and cuda (2 threads a run)" in many
+
+
+def test_the_effort_counts_runs_hours_and_the_minutes_of_the_cheapest_and_the_dearest_curve():
+    runs = pd.concat([costs(seconds=3600.0), costs(seconds=3720.0).assign(seed=1), costs(n_latent=5)])
+    assert end_values.effort(runs) == (
+        "3 runs, 2.1 hours of training in all on cpu (1 thread a run): "
+        "1.5 to 30 minutes for a million samples, by curve."
+    )
 
 
 def test_the_pages_show_the_kept_runs_and_nothing_else(tmp_path):

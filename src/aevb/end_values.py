@@ -39,12 +39,20 @@ def table(comparison: pd.DataFrame, costs: pd.DataFrame) -> str:
 def block(comparison: pd.DataFrame, costs: pd.DataFrame) -> str:
     """What `snakemake readme` puts between the markers of docs/curves.md."""
     note = (
-        f"{costs['seconds'].sum() / 3600:.1f} hours of training in all on {_devices(costs)}. Intervals are 95 %, "
+        f"{effort(costs)} Intervals are 95 %, "
         "over seeds; of a single seed, over data points in Figure 3 (the paper's curve is of the same thousand), and "
         "Figure 2 has none. min/M: minutes for a million training samples, beside other jobs. "
         f"{KILOJOULES if _metered(costs) else ''}None: the run diverged or log p(x) of a point was refused."
     )
     return f"{note}\n\n{table(comparison, costs)}"
+
+
+def effort(costs: pd.DataFrame) -> str:
+    """What the runs took and on what, in a sentence; costs: as for `table`."""
+    curves = costs.groupby([*(name for name in PANEL if name != "method"), "estimator"])
+    minutes = sorted(float(_minutes_per_million(runs)) for _, runs in curves)
+    hours = f"{costs['seconds'].sum() / 3600:.1f} hours of training in all on {_devices(costs)}"
+    return f"{len(costs)} runs, {hours}: {minutes[0]:g} to {minutes[-1]:g} minutes for a million samples, by curve."
 
 
 def _devices(costs: pd.DataFrame) -> str:
