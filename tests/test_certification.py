@@ -6,11 +6,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 
 from aevb import UserError, forest, trees
 from aevb.certification import (
     CLOSED,
     COLUMNS,
+    LEVEL,
     MARGIN,
     against,
     among_all,
@@ -77,7 +79,7 @@ def test_an_estimator_gets_its_verdict(bias, spread, direction, verdict):
 
 
 def a_table(n, bias):
-    """n rows of 100 points each, of right estimators but the first, whose mean error is `bias` standard errors."""
+    """n rows of 400 points each, of right estimators but the first, whose mean error is `bias` standard errors."""
     source = generator(3)
     rows = []
     for k in range(n):
@@ -106,6 +108,15 @@ def test_wrong_is_said_of_the_whole_table():
     )
 
 
+def test_the_level_is_shared_by_all_rows_alike():
+    """The first of a hundred rows, with a p-value just below and just above a hundredth of LEVEL."""
+    row = {"std_error": 1.0, "n_points": 30, "verdict": "wrong"}
+    for factor, verdict in ((0.98, "wrong"), (1.02, "undecided: more points are needed")):
+        found = stats.t.isf(factor * LEVEL / 100 / 2, 29)
+        table = pd.DataFrame([row | {"bias": -found}, *99 * [row | {"bias": 0.0}]])
+        assert among_all(table)["verdict"].tolist() == [verdict, *99 * ["undecided: more points are needed"]]
+
+
 def test_a_verdict_that_is_taken_back_keeps_its_refusals_and_the_others_stay():
     table = a_table(30, 2.5)
     assert table["verdict"][0] == "wrong; 1 of 400 points refused"
@@ -114,13 +125,15 @@ def test_a_verdict_that_is_taken_back_keeps_its_refusals_and_the_others_stay():
     pd.testing.assert_frame_equal(among_all(known), known)
 
 
-def test_a_wrong_estimator_is_named_and_ends_the_job(tmp_path, capsys):
+def test_a_wrong_estimator_is_named_and_ends_the_job(tmp_path):
     a_table(3, 5.0).assign(problem="test points", n_latent=3).to_csv(tmp_path / "certification.csv")
+    output = tmp_path / "certified.txt"
     with pytest.raises(UserError, match=r"0, test points, 3: \+0\.250 nats \[0\.15\d, 0\.34\d\]"):
-        certify.certified(tmp_path / "certification.csv")
+        certify.certified(tmp_path / "certification.csv", output)
+    assert not output.exists()
     a_table(3, 0.0).to_csv(tmp_path / "certification.csv")
-    certify.certified(tmp_path / "certification.csv")
-    assert capsys.readouterr().out.startswith("3 tests of estimators of log p(x), none of which is wrong.")
+    certify.certified(tmp_path / "certification.csv", output)
+    assert output.read_text() == "None of 3 rows calls an estimator of log p(x) wrong.\n"
 
 
 def test_of_what_is_committed_the_certified_estimator_is_accurate_and_none_is_wrong():

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from aevb import data, kept, store
+from aevb.files import write_text
 from workflows import (
     CELL,
     FIGURES,
@@ -151,6 +152,23 @@ def test_representations_are_those_of_figure2_with_labels_where_there_are_any(
     assert {rule: rules(jobs)[rule] for rule in expected} == expected
     assert [job["dataset"] for rule, job in jobs if rule == "labels"] == labelled
     assert "evidence" not in rules(jobs)
+
+
+def test_a_wrong_estimator_of_log_p_ends_certify_and_everything_with_status_1(source, tmp_path):
+    assert rules(planned(source, tmp_path, "certify"))["certified"] == 1
+    assert rules(planned(source, tmp_path, "everything"))["certified"] == 1
+    alone = ["--allowed-rules", "certified"]
+    right = (source / "results/reference/certification_laptop.csv").read_text()
+    for table, status in ((right, 0), (right.replace("accurate", "wrong"), 1)):
+        work = tmp_path / str(status)
+        figures = [f"figures/certification.{end}" for end in ("pdf", "png", "svg")]
+        for made in ["tables/html/certification.html", *figures]:
+            write_text(work / "results" / made, "")
+        write_text(work / "results/tables/certification.csv", table)
+        said = snakemake(source, work, "results/tables/certified.txt", *alone, config=SMOKE_DIGITS)
+        assert said.returncode == status
+        assert (work / "results/tables/certified.txt").exists() == (status == 0)
+    assert "appendix_d_robust, probabilistic PCA, exact, 2.0: +0.001 nats" in said.stdout
 
 
 def test_a_cell_trains_in_one_job_whatever_the_number_of_its_seeds(source, tmp_path):

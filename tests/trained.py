@@ -13,10 +13,8 @@ from aevb.models import BernoulliModel, Params
 from aevb.optimisers import adagrad
 from helpers import generator
 
-STEPS, BLOCK = (
-    3000,
-    100,
-)  # of 100 points each; by the end the bound rises by less than a nat in a thousand steps
+# of 100 points each; by the end the bound rises by less than a nat in a thousand steps
+STEPS, BLOCK = 3000, 100
 
 
 @cache

@@ -20,7 +20,7 @@ from aevb.intervals import half_width
 
 MARGIN = 0.02  # nats per data point
 CLOSED = 0.1  # nats: the gap below which bidirectional Monte Carlo counts as closed
-LEVEL = 0.05  # the chance that any row of a table is called wrong where none is
+LEVEL = 0.05  # at most the chance that any row of a table is called wrong where none is
 WRONG, UNDECIDED = "wrong", "undecided: more points are needed"
 
 COLUMNS = [
@@ -105,7 +105,8 @@ def pooled(rows: pd.DataFrame) -> pd.DataFrame:
 
 def among_all(table: pd.DataFrame) -> pd.DataFrame:
     """The table with `wrong` where a t-test of the mean error says so among all its rows (Bonferroni), and
-    `undecided` where it is said of that row alone: of a hundred right ones, one in forty would be."""
+    `undecided` where it says so of that row alone, as chance does of one right estimator in forty (one in twenty
+    where either side counts)."""
     t = (table["bias"] / table["std_error"]).abs()
     p_value = 2 * stats.t.sf(t, table["n_points"] - 1)
     by_chance = table["verdict"].str.startswith(WRONG) & ~(p_value * len(table) < LEVEL)

@@ -24,7 +24,8 @@ BELOW = 0.5  # times the range of the ends, shown below the lowest: all of the r
 def curves(table: pd.DataFrame) -> Figure:
     """comparison_curves.csv: the bound on the test set against training samples, a panel per data set.
 
-    Means over seeds with 95 % t-intervals, from a hundredth of the run on. A method far below the others is named.
+    Means over seeds with 95 % t-intervals (of two seeds: what lies between them), from a hundredth of the run on. A
+    method far below the others is named.
     """
     rows = table.rename(columns={"estimator": "method", "bound": "nats"}).assign(split="test", error=np.nan)
     colours = method_colours(rows["method"])

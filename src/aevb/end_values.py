@@ -19,7 +19,9 @@ def table(comparison: pd.DataFrame, costs: pd.DataFrame) -> str:
     columns those of PANEL with `estimator` for `method`, `samples`, `seconds` and `joules`; where no run has joules,
     the table has no column for them.
     """
-    units = {"min/M": _minutes_per_million} | ({"kJ/M": _kilojoules_per_million} if _metered(costs) else {})
+    units = {"min/M": lambda runs: f"{_minutes_per_million(runs):.2g}"} | (
+        {"kJ/M": _kilojoules_per_million} if _metered(costs) else {}
+    )
     sides = ["train: paper", "ours", "differ by", "test: paper", "ours", "differ by"]
     head = ["figure", "panel", "method", "samples", "seeds", *sides, *units]
     lines = []
@@ -48,11 +50,15 @@ def block(comparison: pd.DataFrame, costs: pd.DataFrame) -> str:
 
 
 def effort(costs: pd.DataFrame) -> str:
-    """What the runs took and on what, in a sentence; costs: as for `table`."""
-    curves = costs.groupby([*(name for name in PANEL if name != "method"), "estimator"])
-    minutes = sorted(float(_minutes_per_million(runs)) for _, runs in curves)
+    """What the runs took and on what, in a sentence; costs: as for `table`, some of Figure 2, of whose curves the
+    paper says what a million samples took."""
+    curves = costs[costs["figure"] == 2].groupby(["dataset", "n_latent", "estimator"])
+    minutes = sorted(_minutes_per_million(runs) for _, runs in curves)
     hours = f"{costs['seconds'].sum() / 3600:.1f} hours of training in all on {_devices(costs)}"
-    return f"{len(costs)} runs, {hours}: {minutes[0]:g} to {minutes[-1]:g} minutes for a million samples, by curve."
+    between = (
+        f"{minutes[0]:.2g} to {minutes[-1]:.2g} minutes for a million samples, by curve (the paper: 20 to 40)"
+    )
+    return f"{len(costs)} runs, {hours}. In Figure 2 {between}."
 
 
 def _devices(costs: pd.DataFrame) -> str:
@@ -62,8 +68,9 @@ def _devices(costs: pd.DataFrame) -> str:
     )
 
 
-def _minutes_per_million(runs: pd.DataFrame) -> str:
-    return f"{runs['seconds'].sum() / runs['samples'].sum() * 1e6 / 60:.2g}"
+def _minutes_per_million(runs: pd.DataFrame) -> float:
+    minutes: float = runs["seconds"].sum() / runs["samples"].sum() * 1e6 / 60
+    return minutes
 
 
 def _metered(costs: pd.DataFrame) -> bool:

@@ -80,7 +80,7 @@ def readme(
     costs = pd.concat([select(runs, cells).assign(figure=n) for n, cells in ((2, figure2), (3, figure3))])
     blocks = {
         readme: {
-            "in-short": f"{closeness.in_short(comparison)}\n\n{end_values.effort(costs)} The paper: 20 to 40.",
+            "in-short": f"{closeness.in_short(comparison)}\n\n{end_values.effort(costs)}",
             "curve-by-curve": closeness.curve_by_curve(comparison, reasons),
         },
         curves: {"paper-comparison": end_values.block(comparison, costs)},
