@@ -126,6 +126,8 @@ def test_a_missing_key_is_refused_by_name(key):
         ("evidence.settings.quadrature.tolerance", 0.0),
         ("evidence.settings.importance", {"temperatures": 100}),  # no argument of importance.evidence()
         ("evidence.settings.harmonic_mean", {"draws": 100}),
+        ("estimators.aevb.settings", {"": 1}),  # a key without a name, which no list of names shows
+        ("evidence.along_training", ["appendix_d_robust", ""]),
         ("evidence.along_training", ["harmonic_mean"]),
         ("evidence.at_the_end", ["annealed", "annealed"]),
         ("certification.estimators", ["harmonic_mean"]),

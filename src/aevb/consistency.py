@@ -47,8 +47,8 @@ def _check_estimators(config: "Config") -> None:
             )
             _require(bool(re.fullmatch(algorithms.IDENTIFIER, name)), small)
         takes = algorithms.settings_of(module, "build")
-        unknown = ", ".join(set(estimator.settings) - set(takes))
-        _require(not unknown, f"estimators.{name}.settings: build() of {name}.py takes no {unknown}")
+        unknown = set(estimator.settings) - set(takes)
+        _require(not unknown, f"estimators.{name}.settings: build() of {name}.py takes no {_named(unknown)}")
         for setting, value in estimator.settings.items():
             _check_setting(f"estimators.{name}.settings.{setting}", value, takes[setting])
 
@@ -76,8 +76,10 @@ def _check_evidence(config: "Config") -> None:
         _require(name in EVIDENCE, f"evidence.settings.{name} is not one of {known}")
         module, function, _ = EVIDENCE[name]
         takes = algorithms.settings_of(f"evidence/{module}", function)
-        unknown = ", ".join(set(config.evidence.of(name)) - set(takes))
-        _require(not unknown, f"evidence.settings.{name}: {function}() of {module}.py takes no {unknown}")
+        unknown = set(config.evidence.of(name)) - set(takes)
+        _require(
+            not unknown, f"evidence.settings.{name}: {function}() of {module}.py takes no {_named(unknown)}"
+        )
     named = {
         "evidence.along_training": config.evidence.along_training,
         "evidence.at_the_end": config.evidence.at_the_end,
@@ -85,8 +87,8 @@ def _check_evidence(config: "Config") -> None:
         "comparison": (CERTIFIED,),
     }
     for where, names in named.items():
-        missing = ", ".join(set(names) - set(config.evidence.settings))
-        _require(not missing, f"{where}: no entry under evidence.settings for {missing}")
+        missing = set(names) - set(config.evidence.settings)
+        _require(not missing, f"{where}: no entry under evidence.settings for {_named(missing)}")
 
 
 def _check_comparison(config: "Config") -> None:
@@ -148,6 +150,11 @@ def _check_entries(config: "Config", name: Figure | Study, dataset: Dataset) -> 
         samples = scale.samples.get(name, {})
         there = name in scale.samples and (not isinstance(samples, dict) or dataset in samples)
         _require(there, f"scales.{scale_name}.samples.{name} is missing or has no budget for {dataset}")
+
+
+def _named(keys: set[str]) -> str:
+    """Also a key that is empty, as YAML's "": 1 is."""
+    return ", ".join(key or "''" for key in sorted(keys))
 
 
 def _require(condition: bool, message: str) -> None:
