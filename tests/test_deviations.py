@@ -360,7 +360,7 @@ def test_the_pages_say_what_other_readings_of_wake_sleep_give_in_figure_3():
     low, high = (late[name] - late["paper"] for name in ("low", "high"))
     assert (
         f"two seeds are {low['train']:.1f} and {high['train']:.1f} ahead on train and {low['test']:.1f} and "
-        f"{high['test']:.1f} on test, between the two of ours" in text
+        f"{high['test']:.1f} on test, so that it explains nothing" in text
     )
     kept = pd.read_csv(ROOT / "results/reference/kept/likelihoods.csv").query(
         "estimator == 'wake_sleep' and n_train == 1000 and samples == 25_000_000"
@@ -369,12 +369,9 @@ def test_the_pages_say_what_other_readings_of_wake_sleep_give_in_figure_3():
         of["log_likelihood"] - late["paper"] for _, of in kept.set_index("split").groupby("seed")
     )
     assert (
-        f"two seeds lie {first['train'] - second['train']:.1f} apart on train at 2.5 x 10^7: seed 0 is "
-        f"{first['train']:.1f} and {first['test']:.1f} ahead there, seed 1 {second['train']:.1f} and "
-        f"{second['test']:.1f}" in text
+        f"two seeds are {first['train']:.1f} and {second['train']:.1f} ahead on train at 2.5 x 10^7 and "
+        f"{first['test']:.1f} and {second['test']:.1f} on test" in text
     )
-    assert second.lt(low).all()
-    assert high.lt(first).all()
     fast = asleep.loc["step size 0.1"].loc[[1_600_000, 4_000_000]]
     assert (fast["high"] - fast["paper"]).abs().max() < 1
     apart = asleep["high"] - asleep["low"]
