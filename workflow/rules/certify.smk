@@ -69,8 +69,7 @@ rule certification:
             [
                 *[f"results/certification/ppca/z{n_latent}.csv" for n_latent in EXACT],
                 *[f"results/certification/{path}.csv" for path in CERTIFIED],
-            ],
-            lists=1,
+            ]
         ),
         code=[*sources("certification"), job("certify")],
     output:
