@@ -103,6 +103,9 @@ def test_the_effort_counts_all_runs_and_the_minutes_of_figure_2s_cheapest_and_de
         "4 runs, 2.1 hours of training in all on cpu (1 thread a run). "
         "In Figure 2 1.5 to 30 minutes for a million samples, by curve (the paper: 20 to 40)."
     )
+    assert end_values.effort(costs(figure=3, seconds=3600.0)) == (
+        "1 runs, 1.0 hours of training in all on cpu (1 thread a run)."
+    )
 
 
 def test_the_pages_show_the_kept_runs_and_nothing_else(tmp_path):

@@ -50,15 +50,16 @@ def block(comparison: pd.DataFrame, costs: pd.DataFrame) -> str:
 
 
 def effort(costs: pd.DataFrame) -> str:
-    """What the runs took and on what, in a sentence; costs: as for `table`, some of Figure 2, of whose curves the
-    paper says what a million samples took."""
+    """What the runs took and on what, in a sentence or two; costs: as for `table`. The paper says of Figure 2 what a
+    million samples took."""
     curves = costs[costs["figure"] == 2].groupby(["dataset", "n_latent", "estimator"])
     minutes = sorted(_minutes_per_million(runs) for _, runs in curves)
     hours = f"{costs['seconds'].sum() / 3600:.1f} hours of training in all on {_devices(costs)}"
-    between = (
-        f"{minutes[0]:.2g} to {minutes[-1]:.2g} minutes for a million samples, by curve (the paper: 20 to 40)"
-    )
-    return f"{len(costs)} runs, {hours}. In Figure 2 {between}."
+    sentences = [f"{len(costs)} runs, {hours}."]
+    if minutes:
+        between = f"{minutes[0]:.2g} to {minutes[-1]:.2g} minutes for a million samples"
+        sentences.append(f"In Figure 2 {between}, by curve (the paper: 20 to 40).")
+    return " ".join(sentences)
 
 
 def _devices(costs: pd.DataFrame) -> str:
