@@ -9,6 +9,7 @@ CERTIFICATION_FIGURE = figure_files(
 
 rule certify:
     input:
+        "results/tables/certification.csv",
         "results/tables/html/certification.html",
         CERTIFICATION_FIGURE,
         "results/tables/certified.txt",
