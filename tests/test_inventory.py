@@ -1,9 +1,9 @@
 """What there is, is listed: targets and files of the workflow, and reference tables with what made them."""
 
 import re
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from workflows import ROOT, rule_names
+
 REFERENCES = ROOT / "results/reference"
 RULES = {path: path.read_text() for path in [ROOT / "Snakefile", *(ROOT / "workflow/rules").glob("*.smk")]}
 
@@ -53,7 +53,7 @@ def test_every_reference_is_listed_with_what_makes_it():
     listed = [name for files, _ in lines for name in re.findall(r"`([^`]+)`", files)]
     there = {path.relative_to(REFERENCES).as_posix() for path in REFERENCES.rglob("*") if path.is_file()}
     assert sorted(listed) == sorted(there - {"README.md"})
-    targets = {name for name, _ in rules()}
+    targets = rule_names()
     makefile = (ROOT / "Makefile").read_text()
     for _, makers in lines:
         for program, name in re.findall(r"`(snakemake|make|python) ([\w/.]+)", makers):

@@ -1,7 +1,7 @@
 """A problem small enough to be judged exactly: 60 binary images of 16 pixels and one latent dimension."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -62,11 +62,16 @@ def pure(optimiser: Optimiser) -> Optimiser:
     return Optimiser(optimiser.init, ascend)
 
 
-@contextmanager
-def double() -> Iterator[None]:
+def double() -> AbstractContextManager[None]:
     """Double precision as the default within: what checks mathematics, not rounding, runs in it."""
+    return precision(torch.float64)
+
+
+@contextmanager
+def precision(dtype: torch.dtype) -> Iterator[None]:
+    """Numbers of this type as the default within."""
     before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
+    torch.set_default_dtype(dtype)
     try:
         yield
     finally:
