@@ -557,6 +557,24 @@ def test_a_search_never_has_more_points_than_its_cell():
     assert configuration.search(cell).cell.n_train == 500
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "where"),
+    [
+        ("training.batch_size", 500, r"estimators\.aevb\.search_samples: a search of 50000 samples"),
+        ("estimators.wake_sleep.warm_up", 500, r"estimators\.wake_sleep\.search_samples"),
+        ("comparison.search_samples.frey", 10_000, r"comparison\.search_samples\.frey"),
+    ],
+)
+def test_a_search_that_ends_within_the_warm_up_is_refused(key, value, where):
+    """All its candidates would still stand where they began."""
+    with pytest.raises(UserError, match=rf"{where}.*\n?.*ends within the warm-up .* make it longer"):
+        config.parse(changed(key, value))
+
+
+def test_a_method_without_warm_up_may_search_shortly():
+    config.parse(changed("estimators.mcem.search_samples", 10_000))
+
+
 def test_where_the_wanted_latent_size_is_not_in_the_grid_the_smallest_is_searched():
     raw = changed("step_size.n_latent.mnist", 7)
     configuration = config.parse(raw)

@@ -27,6 +27,7 @@ def check(config: "Config") -> None:
     _check_added(config)
     _check_evidence(config)
     _check_comparison(config)
+    _check_searches(config)
     for name in (*get_args(Figure), *get_args(Study)):
         for dataset, grid in config.grids(name).items():
             _check_grid(config, name, dataset, grid)
@@ -101,6 +102,21 @@ def _check_comparison(config: "Config") -> None:
         _require(
             sizes.n_latent <= limit, f"{where}: {CERTIFIED} certifies at most {limit:g} latent dimensions"
         )
+
+
+def _check_searches(config: "Config") -> None:
+    """A search must go beyond the warm-up, in which no candidate moves: else it would choose among equals."""
+    comparison = config.comparison
+    compared = (comparison.baseline, *comparison.estimators, *map(algorithms.name_of, config.add))
+    for name, estimator in config.estimators.items():
+        lengths = {f"estimators.{name}.search_samples": estimator.search_samples}
+        if name in compared:
+            ofs = comparison.search_samples.items()
+            lengths |= {f"comparison.search_samples.{dataset}": length for dataset, length in ofs}
+        idle = estimator.warm_up * config.training.batch_size
+        for where, length in lengths.items():
+            waits = f"a search of {length:g} samples ends within the warm-up of {name}, which takes {idle}"
+            _require(not idle or length > idle, f"{where}: {waits}; make it longer")
 
 
 def _check_gradients(config: "Config") -> None:
