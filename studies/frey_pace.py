@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +41,7 @@ class Reading(NamedTuple):
     batch_size: int
     step_size: float
     warm_up: int  # updates in which Adagrad only accumulates
+    initial_std: float = 0.01  # of all parameters
 
 
 OURS, HALF = Reading(100, 0.01, 100), Reading(100, 0.005, 100)
@@ -50,9 +52,12 @@ OTHERS = (
     Reading(500, 0.02, 100),
     Reading(100, 0.01, 500),
 )
+FIVE_HUNDRED, WIDER = Reading(500, 0.01, 100), Reading(500, 0.01, 100, 0.02)
 RUNS = (  # with their N_z
     *((reading, n_latent) for n_latent in (10, 20) for reading in OTHERS),
     *((HALF, n_latent) for n_latent in (2, 5)),
+    *((FIVE_HUNDRED, n_latent) for n_latent in (2, 5)),
+    *((WIDER, n_latent) for n_latent in (10, 20)),
 )
 COLUMNS = [*Reading._fields, "n_latent", "split", "samples", "bound"]
 
@@ -120,13 +125,24 @@ def trained(
     return [[n_latent, *row] for row in figure2.drawn(run.trace.rows)]
 
 
+def source_of(reading: Reading, folder: str) -> Path:
+    """The package as it is, or a copy that starts otherwise: a PYTHONPATH. In the store such runs lie apart."""
+    if reading.initial_std == OURS.initial_std:
+        return changes.PACKAGE.parent
+    start = "INITIAL_STD = {:g}".format
+    change = changes.Change("models.py", start(OURS.initial_std), start(reading.initial_std))
+    return changes.changed_copy(change, Path(mkdtemp(dir=folder)))
+
+
 def said_of_each(
     script: str, runs: Sequence[tuple[Any, ...]], points: str, folder: str
 ) -> list[list[list[float | str]]]:
     """What `script --one` prints of each run, WORKERS of them at a time, each in a process of its own."""
 
     def said(run: tuple[Any, ...]) -> list[list[float | str]]:
-        return changes.printed_with(changes.PACKAGE.parent, script, "--one", json.dumps(run), points, folder)
+        return changes.printed_with(
+            source_of(run[0], folder), script, "--one", json.dumps(run), points, folder
+        )
 
     with ThreadPoolExecutor(WORKERS) as pool:
         return list(pool.map(said, runs))
@@ -161,11 +177,11 @@ def reading_lines(table: pd.DataFrame) -> Iterator[str]:
     """What each reading does to the pace: a line a panel and reading."""
     ours, paper = ours_and_papers()
     yield (
-        "| N_z | minibatch | step size | warm-up | first train point, less the paper's "
+        "| N_z | minibatch | step size | warm-up | initial sd | first train point, less the paper's "
         "| paper's samples / its own, first (at a training bound of) | last "
         "| test at 1 M, less the paper's | at 10 M |"
     )
-    yield f"|{9 * '--:|'}"
+    yield f"|{10 * '--:|'}"
     for n_latent, levels in LEVELS.items():
         theirs = shown(paper, n_latent)
         tried = table[table["n_latent"] == n_latent].rename(columns={"bound": "nats"})
@@ -175,7 +191,7 @@ def reading_lines(table: pd.DataFrame) -> Iterator[str]:
                 level: meets(*by_split(theirs), level).samples / meets(*by_split(rows), level).samples
                 for level in levels
             }
-            first, *_, last = (f"{pace:.1f} ({level})" for level, pace in paces.items() if np.isfinite(pace))
+            first, *more = (f"{pace:.1f} ({level})" for level, pace in paces.items() if np.isfinite(pace))
             samples, nats = first_point(theirs)
             late = since_start(by_split(rows)[0], samples) - nats
             ahead = [
@@ -183,7 +199,8 @@ def reading_lines(table: pd.DataFrame) -> Iterator[str]:
                 for at in (1e6, 1e7)
             ]
             began = f"{late:+.0f}" if np.isfinite(late) else "–"
-            cells = [f"{value:g}" for value in (n_latent, *reading)] + [began, first, last, *ahead]
+            paced = [first, more[-1] if more else "–"]
+            cells = [f"{value:g}" for value in (n_latent, *reading)] + [began, *paced, *ahead]
             yield f"| {' | '.join(cells)} |"
 
 

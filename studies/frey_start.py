@@ -69,8 +69,9 @@ def first_lines(ours: pd.DataFrame, paper: pd.DataFrame) -> Iterator[str]:
 def reading_lines(table: pd.DataFrame, ours: pd.DataFrame, paper: pd.DataFrame) -> Iterator[str]:
     """Each reading less the paper: first train point, and the test bound there and where the paper's next one is."""
     columns = [f"{curves.method_name(method)}, N_z = {n}: first train point" for method, n in TRIED]
-    yield f"| minibatch | step size | warm-up | {' | test, first | second | '.join(columns)} | test, first | second |"
-    yield f"|{9 * '--:|'}"
+    tested = "test, first | second"
+    yield f"| minibatch | step size | warm-up | initial sd | {f' | {tested} | '.join(columns)} | {tested} |"
+    yield f"|{10 * '--:|'}"
     lines: dict[Reading, list[str]] = {}
     for method, n_latent in TRIED:
         theirs = shown(paper, n_latent, method)

@@ -1,5 +1,6 @@
 """Other readings of the paper: each can still be put into the source, and is compared as it should be."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -269,12 +270,49 @@ def test_wake_sleep_with_the_librarys_factor_stands_beside_ours_and_the_paper():
             for at in (100_000, 100_000_000)
         ]
     )
-    rows = [[20, "train", 2_000_000, -148.0], [20, "test", 2_000_000, -152.0]]
+    rows = [
+        [wake_sleep_scaled.TIMES, 20, "train", 2_000_000, -148.0],
+        [wake_sleep_scaled.TIMES, 20, "test", 2_000_000, -152.0],
+        # a mean over the first 10 000 samples, then one over the next 190 000
+        [wake_sleep_scaled.PUBLISHED, 20, "train", 10_000, -349.0],
+        [wake_sleep_scaled.PUBLISHED, 20, "train", 200_000, -139.0],
+        [wake_sleep_scaled.PUBLISHED, 20, "test", 10_000, -140.0],
+        [wake_sleep_scaled.PUBLISHED, 20, "test", 200_000, -150.0],
+    ]
     table = pd.DataFrame(rows, columns=wake_sleep_scaled.COLUMNS)
-    papers, mine, scaled = list(wake_sleep_scaled.lines(table, ours, paper))[2:]
-    assert papers.startswith("| 20 | the paper | -149.0 / -149.0 |")
-    assert mine == "| 20 | as we read it, less the paper | – | -2.0 / -2.0 | – | – | – |"  # of seed 1
-    assert scaled == "| 20 | log-variance times 0.1, less the paper | – | – | +1.0 / -3.0 | – | – |"
+    papers, mine, scaled, published = list(wake_sleep_scaled.lines(table, ours, paper))[2:]
+    assert papers.startswith("| 20 | the paper | -149.0 / -149.0 | -149.0 / -149.0 |")
+    assert mine == "| 20 | as we read it, less the paper | – | – | -2.0 / -2.0 | – | – | – |"  # of seed 1
+    assert scaled == "| 20 | log-variance times 0.1, less the paper | – | – | – | +1.0 / -3.0 | – | – |"
+    # at the paper's 100 000: (10 x -349 + 90 x -139) / 100 = -160 on train; on test between -140 and -150
+    first = re.search(r"as published, less the paper \| (\S+) / (\S+) \|", published)
+    assert float(first[1]) == -11.0
+    assert 0.0 < float(first[2]) < 9.0
+
+
+def test_the_published_recognition_model_is_that_of_the_library(tmp_path):
+    """z's log-variance is 0.1 W h + b there, and W and b are zero at the start, all else as ours."""
+    source = wake_sleep_scaled.copied(wake_sleep_scaled.READINGS[wake_sleep_scaled.PUBLISHED], tmp_path)
+    asked = tmp_path / "asked.py"
+    asked.write_text(
+        "import json, torch\n"
+        "from aevb import models, trees\n"
+        "model = models.build(6, 5, 2, None)\n"
+        "start = trees.stack([model.init(torch.Generator().manual_seed(0))])\n"
+        "x = torch.rand(1, 4, 6)\n"
+        "zero = model.encode(start.phi, x)\n"
+        "w, b = torch.randn(1, 5, 4), torch.randn(1, 1, 4)\n"
+        "phi = start.phi | {'w_out': w, 'b_out': b}\n"
+        "h = torch.tanh(models.affine(phi, 'h', x))\n"
+        "q = model.encode(phi, x)\n"
+        "error = (q.log_var - (0.1 * h @ w[..., 2:] + b[..., 2:])).abs().max().item()\n"
+        "means = (q.mu - (h @ w[..., :2] + b[..., :2])).abs().max().item()\n"
+        "print(json.dumps([zero.log_var.abs().max().item(), zero.mu.abs().max().item() > 0, error, means]))\n"
+    )
+    start, moves, error, means = changes.printed_with(source, str(asked))
+    assert start == 0.0
+    assert moves
+    assert max(error, means) < 1e-5
 
 
 def test_the_readings_of_the_long_runs_can_still_be_put_into_the_source(tmp_path):
