@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,14 +44,14 @@ class Reading(NamedTuple):
 
 
 OURS, HALF = Reading(100, 0.01, 100), Reading(100, 0.005, 100)
+FIVE_HUNDRED, WIDER = Reading(500, 0.01, 100), Reading(500, 0.01, 100, 0.02)
 OTHERS = (
     HALF,
     Reading(200, 0.01, 100),
-    Reading(500, 0.01, 100),
+    FIVE_HUNDRED,
     Reading(500, 0.02, 100),
     Reading(100, 0.01, 500),
 )
-FIVE_HUNDRED, WIDER = Reading(500, 0.01, 100), Reading(500, 0.01, 100, 0.02)
 RUNS = (  # with their N_z
     *((reading, n_latent) for n_latent in (10, 20) for reading in OTHERS),
     *((HALF, n_latent) for n_latent in (2, 5)),
@@ -125,13 +124,14 @@ def trained(
     return [[n_latent, *row] for row in figure2.drawn(run.trace.rows)]
 
 
-def source_of(reading: Reading, folder: str) -> Path:
-    """The package as it is, or a copy that starts otherwise: a PYTHONPATH. In the store such runs lie apart."""
+def source_of(reading: Reading, folder: Path) -> Path:
+    """The package as it is, or a copy in `folder` that starts otherwise, whose runs have addresses of their own in a
+    store: a PYTHONPATH."""
     if reading.initial_std == OURS.initial_std:
         return changes.PACKAGE.parent
     start = "INITIAL_STD = {:g}".format
     change = changes.Change("models.py", start(OURS.initial_std), start(reading.initial_std))
-    return changes.changed_copy(change, Path(mkdtemp(dir=folder)))
+    return changes.changed_copy(change, folder / f"initial-std-{reading.initial_std:g}")
 
 
 def said_of_each(

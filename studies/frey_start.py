@@ -21,7 +21,18 @@ import pandas as pd
 import figure2
 import pages
 from aevb import curves
-from frey_pace import COLUMNS, OURS, Reading, by_split, first_point, said_of_each, shown, since_start, trained
+from frey_pace import (
+    COLUMNS,
+    FIVE_HUNDRED,
+    OURS,
+    Reading,
+    by_split,
+    first_point,
+    said_of_each,
+    shown,
+    since_start,
+    trained,
+)
 
 SAMPLES = 1_000_000  # beyond the second test point of every panel
 PANELS = [(method, n_latent) for method in ("aevb", "wake_sleep") for n_latent in (2, 5, 10, 20)]
@@ -32,7 +43,7 @@ OTHERS = (
     Reading(100, 0.01, 500),
     Reading(200, 0.01, 100),
     Reading(500, 0.005, 100),
-    Reading(500, 0.01, 100),
+    FIVE_HUNDRED,
     Reading(500, 0.02, 100),
 )
 TRIED = (("aevb", 10), ("wake_sleep", 2))  # on which panels

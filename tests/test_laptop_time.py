@@ -1,5 +1,6 @@
 """studies/laptop_time.py: what of a folder is a job's time and what arithmetic; what docs/speed.md says of it."""
 
+import io
 import json
 from pathlib import Path
 
@@ -44,6 +45,16 @@ def test_an_estimator_takes_its_seconds_a_point_times_its_points(tmp_path):
     table.parent.mkdir(parents=True)
     pd.DataFrame({"seconds_per_point": [0.5, 0.25], "n_points": [10, 4]}).to_csv(table)
     assert laptop_time.evidence_seconds(tmp_path) == 6.0
+
+
+def test_what_no_job_has_is_left_of_all_cores_seconds(tmp_path, capsys):
+    noted(tmp_path, "one", rule="evidence", log=["a.log"])
+    noted(tmp_path, "two", rule="figure", log=["b.log"], endtime=104.0)
+    (tmp_path / "results/runs").mkdir(parents=True)
+    laptop_time.main(str(tmp_path), "20", "2")
+    table = pd.read_csv(io.StringIO(capsys.readouterr().out)).set_index("what")
+    assert table["seconds"].to_dict() == {"evidence": 10.0, laptop_time.OTHER: 4.0, "no job": 26.0}
+    assert table["jobs"].tolist() == [1, 1, 0]
 
 
 def test_the_page_shows_the_table_and_less_than_15_percent_is_no_arithmetic():

@@ -27,10 +27,10 @@ def check(config: "Config") -> None:
     _check_added(config)
     _check_evidence(config)
     _check_comparison(config)
-    _check_searches(config)
     for name in (*get_args(Figure), *get_args(Study)):
         for dataset, grid in config.grids(name).items():
             _check_grid(config, name, dataset, grid)
+    _check_searches(config)
     _check_gradients(config)
 
 
@@ -106,17 +106,25 @@ def _check_comparison(config: "Config") -> None:
 
 def _check_searches(config: "Config") -> None:
     """A search must go beyond the warm-up, in which no candidate moves: else it would choose among equals."""
-    comparison = config.comparison
-    compared = (comparison.baseline, *comparison.estimators, *map(algorithms.name_of, config.add))
-    for name, estimator in config.estimators.items():
-        lengths = {f"estimators.{name}.search_samples": estimator.search_samples}
-        if name in compared:
-            ofs = comparison.search_samples.items()
-            lengths |= {f"comparison.search_samples.{dataset}": length for dataset, length in ofs}
-        idle = estimator.warm_up * config.training.batch_size
-        for where, length in lengths.items():
-            waits = f"a search of {length:g} samples ends within the warm-up of {name}, which takes {idle}"
-            _require(not idle or length > idle, f"{where}: {waits}; make it longer")
+    own = {
+        name
+        for where in (*get_args(Figure), "full_vb")
+        for grid in config.grids(where).values()
+        for name in grid.estimators
+    }
+    lengths = [
+        (f"estimators.{name}.search_samples", name, config.estimators[name].search_samples)
+        for name in sorted(own)
+    ]
+    lengths += [
+        (f"comparison.search_samples.{dataset}", name, config.comparison.search_samples[dataset])
+        for dataset, grid in config.grids("comparison").items()
+        for name in grid.estimators
+    ]
+    idle = {name: of.warm_up * config.training.batch_size for name, of in config.estimators.items()}
+    short = {where: idle[name] for where, name, length in lengths if 0 < idle[name] >= length}
+    waits = f"ends within the warm-up, which takes {max(short.values(), default=0)} samples"
+    _require(not short, f"{', '.join(short)}: such a search {waits}; make it longer")
 
 
 def _check_gradients(config: "Config") -> None:
