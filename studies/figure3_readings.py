@@ -86,6 +86,7 @@ EARLY = (630_000, 1_600_000, 4_000_000)
 READINGS = (
     Reading("wake_sleep", 1000, "log-variance times 0.1", LOG_VARIANCE, 0.02, (0, 1), LATE),
     Reading("wake_sleep", 1000, "step size 0.1", NOTHING, 0.1, (0, 1), LATE[:3]),
+    Reading("wake_sleep", 1000, "log-variance times 0.1, step size 0.1", LOG_VARIANCE, 0.1, (0, 1), LATE[:3]),
     Reading("mcem", 1000, "one leapfrog step for all chains", COMMON_STEP, 0.1, (0, 1), EARLY),
     Reading("mcem", 1000, "M-step by minibatches of 100", BY_MINIBATCH, 0.1, (0, 1), EARLY),
 )
