@@ -48,15 +48,15 @@ FIVE_HUNDRED, WIDER = Reading(500, 0.01, 100), Reading(500, 0.01, 100, 0.02)
 OTHERS = (
     HALF,
     Reading(200, 0.01, 100),
-    FIVE_HUNDRED,
     Reading(500, 0.02, 100),
     Reading(100, 0.01, 500),
 )
-RUNS = (  # with their N_z
-    *((reading, n_latent) for n_latent in (10, 20) for reading in OTHERS),
-    *((HALF, n_latent) for n_latent in (2, 5)),
-    *((FIVE_HUNDRED, n_latent) for n_latent in (2, 5)),
-    *((WIDER, n_latent) for n_latent in (10, 20)),
+RUNS = (  # with their N_z and samples
+    *((reading, n_latent, SAMPLES) for n_latent in (10, 20) for reading in OTHERS),
+    *((HALF, n_latent, SAMPLES) for n_latent in (2, 5)),
+    *((FIVE_HUNDRED, n_latent, SAMPLES) for n_latent in (2, 5, 20)),
+    (FIVE_HUNDRED, 10, 50_000_000),
+    *((WIDER, n_latent, SAMPLES) for n_latent in (10, 20)),
 )
 COLUMNS = [*Reading._fields, "n_latent", "split", "samples", "bound"]
 
@@ -150,7 +150,7 @@ def said_of_each(
 
 def main(points: str, folder: str) -> None:
     found = said_of_each(__file__, RUNS, points, folder)
-    rows = [[*reading, *row] for (reading, _), rows in zip(RUNS, found, strict=True) for row in rows]
+    rows = [[*reading, *row] for (reading, *_), rows in zip(RUNS, found, strict=True) for row in rows]
     pd.DataFrame(rows, columns=COLUMNS).to_csv(sys.stdout, index=False, float_format="%.3f")
 
 
@@ -215,8 +215,8 @@ def page(table: pd.DataFrame) -> str:
 
 if __name__ == "__main__":
     if sys.argv[1] == "--one":
-        reading, n_latent = json.loads(sys.argv[2])
-        print(json.dumps(trained(Reading(*reading), "aevb", n_latent, SAMPLES, *map(Path, sys.argv[3:]))))
+        reading, n_latent, samples = json.loads(sys.argv[2])
+        print(json.dumps(trained(Reading(*reading), "aevb", n_latent, samples, *map(Path, sys.argv[3:]))))
     elif sys.argv[1] == "--page":
         pages.show("pace", page, *sys.argv[2:])
     else:
