@@ -28,12 +28,13 @@ def make(change: Change, package: Path) -> None:
         file.write_text(text.replace(change.old, change.new))
 
 
-def changed_copy(change: Change, folder: Path) -> Path:
-    """A fresh folder below `folder` that holds the package with the change: a PYTHONPATH."""
+def changed_copy(change: Change, folder: Path, *more: Change) -> Path:
+    """A fresh folder below `folder` that holds the package with the changes: a PYTHONPATH."""
     source = folder / "src"
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(PACKAGE, source / "aevb", ignore=shutil.ignore_patterns("__pycache__"))
-    make(change, source / "aevb")
+    for one in (change, *more):
+        make(one, source / "aevb")
     return source
 
 

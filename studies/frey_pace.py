@@ -140,11 +140,10 @@ def said_of_each(
     script: str, runs: Sequence[tuple[Any, ...]], points: str, folder: str
 ) -> list[list[list[float | str]]]:
     """What `script --one` prints of each run, WORKERS of them at a time, each in a process of its own."""
+    sources = {run[0]: source_of(run[0], Path(folder)) for run in runs}
 
     def said(run: tuple[Any, ...]) -> list[list[float | str]]:
-        return changes.printed_with(
-            source_of(run[0], folder), script, "--one", json.dumps(run), points, folder
-        )
+        return changes.printed_with(sources[run[0]], script, "--one", json.dumps(run), points, folder)
 
     with ThreadPoolExecutor(WORKERS) as pool:
         return list(pool.map(said, runs))

@@ -23,6 +23,7 @@ import pages
 from aevb import curves
 from frey_pace import (
     COLUMNS,
+    FASTER,
     FIVE_HUNDRED,
     OURS,
     Reading,
@@ -44,7 +45,7 @@ OTHERS = (
     Reading(200, 0.01, 100),
     Reading(500, 0.005, 100),
     FIVE_HUNDRED,
-    Reading(500, 0.02, 100),
+    FASTER,
 )
 TRIED = (("aevb", 10), ("wake_sleep", 2))  # on which panels
 

@@ -23,6 +23,7 @@ import torch
 import alternatives
 import changes
 import figure2
+import figure3_readings
 import pages
 from aevb import config, curves, data
 from aevb.training import Member, Trainer
@@ -35,12 +36,7 @@ TIMES, PUBLISHED = "log-variance times 0.1", "recognition model as published"
 READINGS = {
     TIMES: (alternatives.SCALED,),
     PUBLISHED: (
-        changes.Change(
-            "models.py",
-            "        return Gaussian(*mlp(phi, x).chunk(2, -1))",
-            "        mu, log_var = mlp(phi, x).chunk(2, -1)\n"
-            '        return Gaussian(mu, 0.1 * log_var + 0.9 * phi["b_out"][..., self.n_latent :])',
-        ),
+        figure3_readings.LOG_VARIANCE,
         changes.Change(
             "models.py",
             "        return Params(theta, phi)",
@@ -62,7 +58,10 @@ COLUMNS = ["reading", "n_latent", "split", "samples", "nats"]
 
 
 def main(points: Path, folder: Path) -> None:
-    sources = {reading: copied(parts, folder / reading) for reading, parts in READINGS.items()}
+    sources = {
+        reading: changes.changed_copy(first, folder / reading, *more)
+        for reading, (first, *more) in READINGS.items()
+    }
 
     def trained(run: tuple[str, int, int]) -> list[list[float | str]]:
         reading, *what = run
@@ -73,14 +72,6 @@ def main(points: Path, folder: Path) -> None:
     with ThreadPoolExecutor(WORKERS) as pool:
         rows = [row for found in pool.map(trained, RUNS) for row in found]
     pd.DataFrame(rows, columns=COLUMNS).to_csv(sys.stdout, index=False, float_format="%.3f")
-
-
-def copied(parts: tuple[changes.Change, ...], folder: Path) -> Path:
-    """A copy of the package with all the parts of a reading: a PYTHONPATH."""
-    source = changes.changed_copy(parts[0], folder)
-    for part in parts[1:]:
-        changes.make(part, source / "aevb")
-    return source
 
 
 def train(n_latent: int, samples: int, points: Path, folder: Path) -> list[list[float | str]]:

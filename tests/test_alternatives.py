@@ -292,7 +292,8 @@ def test_wake_sleep_with_the_librarys_factor_stands_beside_ours_and_the_paper():
 
 def test_the_published_recognition_model_is_that_of_the_library(tmp_path):
     """z's log-variance is 0.1 W h + b there, and W and b are zero at the start, all else as ours."""
-    source = wake_sleep_scaled.copied(wake_sleep_scaled.READINGS[wake_sleep_scaled.PUBLISHED], tmp_path)
+    first, *more = wake_sleep_scaled.READINGS[wake_sleep_scaled.PUBLISHED]
+    source = changes.changed_copy(first, tmp_path, *more)
     asked = tmp_path / "asked.py"
     asked.write_text(
         "import json, torch\n"

@@ -1,5 +1,6 @@
 """docs/deviations.md and the README say of other readings, of seeds and of the paper's runs what the tables say."""
 
+import json
 import re
 from pathlib import Path
 
@@ -156,6 +157,17 @@ def test_a_wider_start_is_wider_and_ours_is_the_package(tmp_path):
     )
     spread = changes.printed_with(frey_pace.source_of(frey_pace.WIDER, tmp_path), str(asked))
     assert abs(spread / frey_pace.WIDER.initial_std - 1) < 5 / 6000**0.5  # five standard errors
+
+
+def test_each_run_is_asked_of_the_package_that_its_reading_needs(tmp_path, monkeypatch):
+    monkeypatch.setattr(changes, "printed_with", lambda source, *arguments: [source, arguments])
+    runs = [(frey_pace.OURS, 2), (frey_pace.WIDER, 2), (frey_pace.WIDER, 5)]
+    mine, *wider = frey_pace.said_of_each("script.py", runs, "points.npz", str(tmp_path))
+    assert mine == [
+        changes.PACKAGE.parent,
+        ("script.py", "--one", json.dumps(runs[0]), "points.npz", str(tmp_path)),
+    ]
+    assert {source for source, _ in wider} == {frey_pace.source_of(frey_pace.WIDER, tmp_path)}
 
 
 def test_the_pages_say_what_minibatches_of_500_give():
