@@ -2,9 +2,10 @@
 
     python studies/wake_sleep_scaled.py POINTS FOLDER > results/reference/wake_sleep_scaled.csv
     python studies/wake_sleep_scaled.py --page results/reference/wake_sleep_scaled.csv docs/deviations.md
+    python studies/wake_sleep_scaled.py --figure results/reference/wake_sleep_scaled.csv docs/figures/wake_sleep.png
 
 POINTS: results/data/mnist.npz. FOLDER keeps copies of the source and the runs; what is trained there is not trained
-again. Two readings are put alone into the source and trained on a seed of which a run of ours is kept: the same
+again. Two readings are put alone into the source and trained on the seeds of which runs of ours are kept: the same
 initial draws, minibatches and noise. "Times 0.1" multiplies the recognition model's log-variance, bias and all. "As
 published" is the library's MLBN_Inverse to the letter: the weights of the log-variance times 0.1, its bias as it is,
 and both zero at the start. The csv has the bounds along training, in nats per data point.
@@ -15,10 +16,14 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 import alternatives
 import changes
@@ -26,35 +31,34 @@ import figure2
 import figure3_readings
 import pages
 from aevb import config, curves, data
+from aevb.drawing import STYLE
 from aevb.training import Member, Trainer
 from figure2_long import interpolated, line, reported
 from frey_pace import by_split, first_point, since_start
 
 ROOT = Path(__file__).parents[1]
-METHOD, SEED, WORKERS = "wake_sleep", 1, 2
-TIMES, PUBLISHED = "log-variance times 0.1", "recognition model as published"
+METHOD, SEEDS, WORKERS = "wake_sleep", (0, 1, 2), 2
+FOLLOWED = 1  # the seed that is shown along training
+TIMES, PUBLISHED = "log-variance times 0.1", figure3_readings.PUBLISHED
 READINGS = {
     TIMES: (alternatives.SCALED,),
-    PUBLISHED: (
-        figure3_readings.LOG_VARIANCE,
-        changes.Change(
-            "models.py",
-            "        return Params(theta, phi)",
-            '        for name in ("w_out", "b_out"):\n'
-            "            phi[name][..., self.n_latent :] = 0\n"
-            "        return Params(theta, phi)",
-        ),
-    ),
+    PUBLISHED: (figure3_readings.LOG_VARIANCE, figure3_readings.FROM_ZERO),
 }
-RUNS = (  # reading, N_z and samples
+LATENTS = (3, 5, 10, 20, 200)
+RUNS = (  # reading, N_z, seed and samples
     *(
-        (TIMES, n_latent, samples)
+        (TIMES, n_latent, FOLLOWED, samples)
         for n_latent, samples in ((5, 10_000_000), (10, 4_000_000), (20, 10_000_000))
     ),
-    *((PUBLISHED, n_latent, 10_000_000) for n_latent in (3, 5, 10, 20, 200)),
+    *(
+        (PUBLISHED, n_latent, seed, 10_000_000 if seed == FOLLOWED else 1_000_000)
+        for n_latent in LATENTS
+        for seed in SEEDS
+    ),
 )
+COLOURS = {"as we read it": "tab:orange", PUBLISHED: "tab:blue"}
 SHOWN = (500_000, 1_000_000, 2_000_000, 4_000_000, 10_000_000)  # report points
-COLUMNS = ["reading", "n_latent", "split", "samples", "nats"]
+COLUMNS = ["reading", "n_latent", "seed", "split", "samples", "nats"]
 
 
 def main(points: Path, folder: Path) -> None:
@@ -63,7 +67,7 @@ def main(points: Path, folder: Path) -> None:
         for reading, (first, *more) in READINGS.items()
     }
 
-    def trained(run: tuple[str, int, int]) -> list[list[float | str]]:
+    def trained(run: tuple[str, int, int, int]) -> list[list[float | str]]:
         reading, *what = run
         arguments = "--train", json.dumps(what), str(points), str(folder / "store")
         found: list[list[float | str]] = changes.printed_with(sources[reading], __file__, *arguments)
@@ -74,13 +78,13 @@ def main(points: Path, folder: Path) -> None:
     pd.DataFrame(rows, columns=COLUMNS).to_csv(sys.stdout, index=False, float_format="%.3f")
 
 
-def train(n_latent: int, samples: int, points: Path, folder: Path) -> list[list[float | str]]:
+def train(n_latent: int, seed: int, samples: int, points: Path, folder: Path) -> list[list[float | str]]:
     """In a process of its own, which imports the copy."""
     torch.set_num_threads(1)
     cell = config.read(ROOT / "config.yaml").cell("mnist", METHOD, 500, n_latent, 50_000)
     trainer = Trainer(cell, data.load(points), torch.device("cpu"), folder)
-    [run] = trainer.train([Member(SEED, alternatives.SLEEPY_MNIST.step_size)], samples)
-    return [[n_latent, *row] for row in figure2.drawn(run.trace.rows)]
+    [run] = trainer.train([Member(seed, alternatives.SLEEPY_MNIST.step_size)], samples)
+    return [[n_latent, seed, *row] for row in figure2.drawn(run.trace.rows)]
 
 
 # ------------------------------------------------------------------------------------------------- the page
@@ -93,12 +97,8 @@ def lines(table: pd.DataFrame, ours: pd.DataFrame, paper: pd.DataFrame) -> Itera
     """
     yield f"| N_z | train / test | first report | {' | '.join(f'{samples / 1e6:g} M' for samples in SHOWN)} |"
     yield f"|--:|---|{(1 + len(SHOWN)) * '--:|'}"
-    ours, paper = ours[ours["seed"] == SEED], paper[paper["figure"] == 2]
-    for n_latent, tried in table.groupby("n_latent"):
-        mine, theirs = (
-            rows[(rows["dataset"] == "mnist") & (rows["method"] == METHOD) & (rows["n_latent"] == n_latent)]
-            for rows in (ours, paper)
-        )
+    for n_latent, tried in table[table["seed"] == FOLLOWED].groupby("n_latent"):
+        mine, theirs = (of_panel(rows, n_latent) for rows in (ours[ours["seed"] == FOLLOWED], paper))
         start = first_report(theirs)
         values = np.column_stack([at_first(theirs, start), interpolated(theirs, SHOWN)])
         yield line(n_latent, "the paper", values, "{:.1f}")
@@ -108,6 +108,39 @@ def lines(table: pd.DataFrame, ours: pd.DataFrame, paper: pd.DataFrame) -> Itera
         for name, rows in ({"as we read it": mine} | readings).items():
             found = np.column_stack([so_far(rows, start), reported(rows, SHOWN)])
             yield line(n_latent, f"{name}, less the paper", found - values, "{:+.1f}")
+
+
+def seed_lines(table: pd.DataFrame, ours: pd.DataFrame, paper: pd.DataFrame) -> Iterator[str]:
+    """Every seed less the paper, ours and as published: the first train point, and test at 10^6."""
+    yield "| N_z | | first train point, by seed | test at 1 M, by seed |"
+    yield "|--:|---|---|---|"
+    published = table[table["reading"] == PUBLISHED]
+    for n_latent in LATENTS:
+        theirs = of_panel(paper, n_latent)
+        for name, rows in (("as we read it", of_panel(ours, n_latent)), (PUBLISHED, published)):
+            runs = rows[rows["n_latent"] == n_latent].groupby("seed")
+            early = [behind(run, theirs) for _, run in runs]
+            sides = [", ".join(_signed(value) for value in values) for values in zip(*early, strict=True)]
+            yield f"| {n_latent} | {name} | {' | '.join(sides)} |"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}" if np.isfinite(value) else "–"
+
+
+def behind(run: pd.DataFrame, theirs: pd.DataFrame) -> tuple[float, float]:
+    """What a run has less the paper: at its first train point (NaN where the run's start is not known), and on test
+    at 10^6."""
+    start = first_report(theirs)
+    first = so_far(run, start)[0] - at_first(theirs, start)[0]
+    at_end = (curves.interpolate(by_split(rows)[1], 1_000_000) for rows in (run, theirs))
+    end, papers = map(float, at_end)
+    return first, end - papers
+
+
+def of_panel(rows: pd.DataFrame, n_latent: int) -> pd.DataFrame:
+    rows = rows[(rows["dataset"] == "mnist") & (rows["method"] == METHOD) & (rows["n_latent"] == n_latent)]
+    return rows[rows["figure"] == 2] if "figure" in rows else rows
 
 
 def first_report(theirs: pd.DataFrame) -> float:
@@ -129,7 +162,37 @@ def so_far(rows: pd.DataFrame, start: float) -> list[float]:
 
 
 def page(table: pd.DataFrame) -> str:
-    return "\n".join(lines(table, *figure2.ours_and_papers()))
+    both = figure2.ours_and_papers()
+    return "\n".join([*lines(table, *both), "", *seed_lines(table, *both)])
+
+
+# ----------------------------------------------------------------------------------------------- the figure
+
+
+def figure(table: pd.DataFrame, ours: pd.DataFrame, paper: pd.DataFrame) -> Figure:
+    """A panel for each N_z: test bounds of every seed, ours and as published, and the paper's."""
+    with style.context(STYLE):
+        drawn = Figure(figsize=(9.0, 3.0), layout="constrained")
+        panels = drawn.subplots(1, len(LATENTS), sharey=True)
+        published = table[table["reading"] == PUBLISHED]
+        for axes, n_latent in zip(panels, LATENTS, strict=True):
+            tried = published[published["n_latent"] == n_latent]
+            for (name, colour), rows in zip(COLOURS.items(), (of_panel(ours, n_latent), tried), strict=True):
+                for number, (_, run) in enumerate(rows.groupby("seed")):
+                    _draw(axes, run, color=colour, linewidth=0.7, label=name if number == 0 else None)
+            # as points: up to 10^6 they are of two runs
+            _draw(axes, of_panel(paper, n_latent), color="black", linestyle="", marker=".", label="the paper")
+            axes.set(xscale="log", xlim=(1e5, 1e7), ylim=(-185, -105), title=f"$N_z$ = {n_latent}")
+        panels[0].set_ylabel("lower bound on test, nats")
+        panels[2].set_xlabel("training samples")
+        handles, labels = panels[0].get_legend_handles_labels()
+        drawn.legend(handles, labels, loc="outside upper center", ncols=3)
+    return drawn
+
+
+def _draw(axes: Axes, curve: pd.DataFrame, **line: Any) -> None:
+    tested = by_split(curve)[1].query("samples > 0")
+    axes.plot(tested["samples"], tested["nats"], **line)
 
 
 if __name__ == "__main__":
@@ -137,5 +200,9 @@ if __name__ == "__main__":
         print(json.dumps(train(*json.loads(sys.argv[2]), *map(Path, sys.argv[3:]))))
     elif sys.argv[1] == "--page":
         pages.show("scaled", page, *sys.argv[2:])
+    elif sys.argv[1] == "--figure":
+        drawn = figure(pd.read_csv(sys.argv[2]), *figure2.ours_and_papers())
+        with style.context(STYLE):
+            drawn.savefig(sys.argv[3], metadata={"Software": None})
     else:
         main(*(Path(one).absolute() for one in sys.argv[1:]))

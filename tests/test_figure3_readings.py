@@ -24,7 +24,7 @@ COMPARISON = pd.DataFrame(
 
 @pytest.mark.parametrize("reading", READINGS, ids=lambda one: f"{one.method}, {one.name}")
 def test_a_reading_can_still_be_put_into_the_source(reading, tmp_path):
-    changes.changed_copy(reading.change, tmp_path)
+    changes.changed_copy(reading.change, tmp_path, *reading.more)
 
 
 def changed(name, change, folder):
