@@ -115,14 +115,20 @@ def ours_and_papers() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def trained(
-    reading: Reading, estimator: str, n_latent: int, samples: int, points: Path, folder: Path
+    reading: Reading,
+    estimator: str,
+    n_latent: int,
+    samples: int,
+    points: Path,
+    folder: Path,
+    seed: int = 0,
 ) -> list[list[float | str]]:
     """The rows of a run, without its reading: n_latent, split, samples, bound."""
     torch.set_num_threads(1)
     cell = config.read(ROOT / "config.yaml").cell("frey", estimator, 200, n_latent, 1600)
     cell = cell.model_copy(update={"batch_size": reading.batch_size, "warm_up": reading.warm_up})
     trainer = Trainer(cell, data.load(points), torch.device("cpu"), folder)
-    [run] = trainer.train([Member(0, reading.step_size)], samples)
+    [run] = trainer.train([Member(seed, reading.step_size)], samples)
     return [[n_latent, *row] for row in figure2.drawn(run.trace.rows)]
 
 

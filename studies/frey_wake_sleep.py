@@ -1,0 +1,112 @@
+"""Wake-sleep on Frey Face with minibatches of 500: which readings begin as the paper's curves, and which stay there?
+
+    python studies/frey_wake_sleep.py POINTS FOLDER > results/reference/frey_wake_sleep.csv
+    python studies/frey_wake_sleep.py --page results/reference/frey_wake_sleep.csv docs/deviations.md
+
+POINTS: results/data/frey.npz. FOLDER keeps the copies of the source and the runs; what is trained there is not
+trained again. A reading has to have the paper's first train point, the mean since the start (`frey_start.py`), and
+then to stay at the likelihood of one Gaussian per pixel, 569, in all four panels. Each is put alone into a copy of
+the source. The csv has the bounds along training, in nats per data point.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+
+import alternatives
+import changes
+import figure2
+import figure3_readings
+import pages
+from aevb import curves
+from frey_pace import FIVE_HUNDRED, WORKERS, by_split, first_point, shown, since_start, trained
+
+METHOD, LATENTS, SAMPLES = "wake_sleep", (2, 5, 10, 20), 1_000_000
+PUBLISHED = (figure3_readings.LOG_VARIANCE, figure3_readings.FROM_ZERO)
+LETTER = (alternatives.UNCLIPPED, *PUBLISHED)
+OURS, SOFT, SOFT_PUBLISHED = (
+    "as we read it",
+    "dreams through softplus units",
+    "dreams through softplus units, recognition model as published",
+)
+READINGS = {
+    OURS: (alternatives.NOTHING,),
+    "dreams not clipped": (alternatives.UNCLIPPED,),
+    "recognition model as published": PUBLISHED,
+    "both": LETTER,
+    "two hidden layers in the decoder": (alternatives.DEEP_DECODER,),
+    "both, and two hidden layers": (alternatives.DEEP_DECODER, *LETTER),
+    SOFT: (alternatives.SOFT_DREAMS,),
+    SOFT_PUBLISHED: (alternatives.SOFT_DREAMS, *PUBLISHED),
+    "prior in full": (alternatives.FULL_PRIOR_ASLEEP,),
+    "prior in full on the encoder": (alternatives.FULL_PRIOR_ENCODER,),
+}
+RUNS = (  # reading, N_z, seed and samples
+    *(
+        (name, n_latent, 0, 10 * SAMPLES if (name, n_latent) == (SOFT, 20) else SAMPLES)
+        for name in READINGS
+        for n_latent in LATENTS
+    ),
+    *((name, n, seed, SAMPLES) for name in (OURS, SOFT, SOFT_PUBLISHED) for n in LATENTS for seed in (1, 2)),
+)
+COLUMNS = ["reading", "seed", "n_latent", "split", "samples", "nats"]
+
+
+def main(points: Path, folder: Path) -> None:
+    sources = {
+        name: changes.changed_copy(first, folder / name, *more) for name, (first, *more) in READINGS.items()
+    }
+
+    def found(run: tuple[str, int, int, int]) -> list[list[float | str]]:
+        name, *what = run
+        arguments = "--train", json.dumps(what), str(points), str(folder / "store")
+        rows: list[list[float | str]] = changes.printed_with(sources[name], __file__, *arguments)
+        return [[name, what[1], *row] for row in rows]
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        rows = [row for rows in pool.map(found, RUNS) for row in rows]
+    pd.DataFrame(rows, columns=COLUMNS).to_csv(sys.stdout, index=False, float_format="%.3f")
+
+
+# ------------------------------------------------------------------------------------------------- the page
+
+
+def lines(table: pd.DataFrame, paper: pd.DataFrame) -> Iterator[str]:
+    """Of each reading and panel, by seed, the first train point and the test bound at 10^6, less the paper's."""
+    yield "| reading | " + " | ".join(f"N_z = {n}: first train point | test at 1 M" for n in LATENTS) + " |"
+    yield f"|---|{2 * len(LATENTS) * '---|'}"
+    for name in READINGS:
+        cells = []
+        for n_latent in LATENTS:
+            theirs = shown(paper, n_latent, METHOD)
+            rows = table[(table["reading"] == name) & (table["n_latent"] == n_latent)]
+            by_seed = [behind(run, theirs) for _, run in rows.groupby("seed")]
+            cells += [", ".join(f"{value:+.0f}" for value in values) for values in zip(*by_seed, strict=True)]
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
+def behind(rows: pd.DataFrame, theirs: pd.DataFrame) -> tuple[float, float]:
+    """What a run has less the paper: at the first train point the mean since the start, on test at SAMPLES."""
+    (train, test), (start, nats) = by_split(rows), first_point(theirs)
+    at_end = (curves.interpolate(curve, SAMPLES) for curve in (test, by_split(theirs)[1]))
+    end, papers = map(float, at_end)
+    return since_start(train, start) - nats, end - papers
+
+
+def page(table: pd.DataFrame) -> str:
+    _, paper = figure2.ours_and_papers()
+    return "\n".join(lines(table, paper))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--train":
+        (n_latent, seed, samples), places = json.loads(sys.argv[2]), map(Path, sys.argv[3:])
+        print(json.dumps(trained(FIVE_HUNDRED, METHOD, n_latent, samples, *places, seed)))
+    elif sys.argv[1] == "--page":
+        pages.show("frey-wake-sleep", page, *sys.argv[2:])
+    else:
+        main(*(Path(one).absolute() for one in sys.argv[1:]))
