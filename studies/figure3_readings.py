@@ -5,8 +5,9 @@
 
 POINTS: results/data/mnist.npz. FOLDER keeps the copies of the source, the runs and what was found; what was tried
 there is not tried again. Each reading is put alone into a copy of the source and trained with the step size that our
-search takes. One row a run, reading, split and number of samples: log p(x) on the first 1000 points, mean over seeds
-with its lowest and highest, beside the paper and what is kept of ours, in nats per data point.
+search takes or that its name says. One row a run, reading, split and number of samples: log p(x) on the first 1000
+points, mean over seeds with its lowest and highest, beside the paper and what is kept of ours, in nats per data
+point.
 """
 
 import json

@@ -4,9 +4,9 @@
     python studies/frey_five_hundred.py --page results/reference/frey_five_hundred.csv docs/deviations.md
     python studies/frey_five_hundred.py --figure results/reference/frey_five_hundred.csv docs/figures/frey_face.png
 
-POINTS: results/data/frey.npz. FOLDER keeps the runs. With each of two of the paper's step sizes; with the third a
-run begins far below (`frey_start.py`). The csv has the bounds of every seed along training, in nats per data point;
-ours, with the minibatches of 100 that the text has, are the runs that are kept.
+POINTS: results/data/frey.npz. FOLDER keeps the runs. With each of two of the paper's step sizes; with the third a run
+begins far below, in minibatches of 100 (`frey_start.py`). The csv has the bounds of every seed along training, in
+nats per data point; ours, with the minibatches of 100 that the text has, are the runs that are kept.
 """
 
 import json
@@ -15,11 +15,9 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from matplotlib import style
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import figure2
@@ -33,6 +31,7 @@ from frey_pace import (
     WORKERS,
     Reading,
     by_split,
+    draw_test,
     first_point,
     shown,
     since_start,
@@ -127,8 +126,10 @@ def figure(table: pd.DataFrame, ours: pd.DataFrame, paper: pd.DataFrame) -> Figu
         for axes, n_latent in zip(panels, LATENTS, strict=True):
             for (name, runs), colour in zip(readings(table, ours, n_latent), COLOURS, strict=True):
                 for number, run in enumerate(runs):
-                    _draw(axes, run, color=colour, linewidth=0.7, label=None if number else name)
-            _draw(axes, shown(paper, n_latent), color="black", linestyle="", marker=".", label="the paper")
+                    draw_test(axes, run, color=colour, linewidth=0.7, label=None if number else name)
+            draw_test(
+                axes, shown(paper, n_latent), color="black", linestyle="", marker=".", label="the paper"
+            )
             axes.set(xscale="log", xlim=(1e5, 1e7), ylim=(500, 1350), title=f"$N_z$ = {n_latent}")
         panels[0].set_ylabel("lower bound on test, nats")
         drawn.supxlabel("training samples", fontsize="medium")
@@ -137,19 +138,12 @@ def figure(table: pd.DataFrame, ours: pd.DataFrame, paper: pd.DataFrame) -> Figu
     return drawn
 
 
-def _draw(axes: Axes, curve: pd.DataFrame, **line: Any) -> None:
-    tested = by_split(curve)[1].query("samples > 0")
-    axes.plot(tested["samples"], tested["nats"], **line)
-
-
 if __name__ == "__main__":
     if sys.argv[1] == "--one":
         print(json.dumps(one(*json.loads(sys.argv[2]), *sys.argv[3:])))
     elif sys.argv[1] == "--page":
         pages.show("frey-five-hundred", page, *sys.argv[2:])
     elif sys.argv[1] == "--figure":
-        drawn = figure(pd.read_csv(sys.argv[2]), *figure2.ours_and_papers())
-        with style.context(STYLE):
-            drawn.savefig(sys.argv[3], metadata={"Software": None})
+        pages.save(figure(pd.read_csv(sys.argv[2]), *figure2.ours_and_papers()), sys.argv[3])
     else:
         main(*sys.argv[1:])

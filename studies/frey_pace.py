@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
 
 import changes
 import figure2
@@ -100,6 +101,12 @@ def first_point(curve: pd.DataFrame) -> tuple[float, float]:
 
 def by_split(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return rows[rows["split"] == "train"], rows[rows["split"] == "test"]
+
+
+def draw_test(axes: Axes, curve: pd.DataFrame, **line: Any) -> None:
+    """The test bounds of a curve."""
+    tested = by_split(curve)[1].query("samples > 0")
+    axes.plot(tested["samples"], tested["nats"], **line)
 
 
 def shown(rows: pd.DataFrame, n_latent: int, method: str = "aevb") -> pd.DataFrame:

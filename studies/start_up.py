@@ -72,8 +72,10 @@ def measured(made: list[str], notes: Path, environment: dict[str, str]) -> tuple
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         ) as command:
-            job, step = first_step(notes, command)
-            os.killpg(command.pid, signal.SIGKILL)
+            try:
+                job, step = first_step(notes, command)
+            finally:
+                os.killpg(command.pid, signal.SIGKILL)
     return job - began, step - began
 
 

@@ -5,10 +5,10 @@
     python studies/wake_sleep_scaled.py --figure results/reference/wake_sleep_scaled.csv docs/figures/wake_sleep.png
 
 POINTS: results/data/mnist.npz. FOLDER keeps copies of the source and the runs; what is trained there is not trained
-again. Two readings are put alone into the source and trained on the seeds of which runs of ours are kept: the same
-initial draws, minibatches and noise. "Times 0.1" multiplies the recognition model's log-variance, bias and all. "As
-published" is the library's MLBN_Inverse to the letter: the weights of the log-variance times 0.1, its bias as it is,
-and both zero at the start. The csv has the bounds along training, in nats per data point.
+again. Two readings are put alone into the source and trained on seeds of which runs of ours are kept, one seed or
+all: the same initial draws, minibatches and noise. "Times 0.1" multiplies the recognition model's log-variance, bias
+and all. "As published" is the library's MLBN_Inverse to the letter: the weights of the log-variance times 0.1, its
+bias as it is, and both zero at the start. The csv has the bounds along training, in nats per data point.
 """
 
 import json
@@ -16,13 +16,11 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from matplotlib import style
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import alternatives
@@ -34,7 +32,7 @@ from aevb import config, curves, data
 from aevb.drawing import STYLE
 from aevb.training import Member, Trainer
 from figure2_long import interpolated, line, reported
-from frey_pace import by_split, first_point, since_start
+from frey_pace import by_split, draw_test, first_point, since_start
 
 ROOT = Path(__file__).parents[1]
 METHOD, SEEDS, WORKERS = "wake_sleep", (0, 1, 2), 2
@@ -179,9 +177,11 @@ def figure(table: pd.DataFrame, ours: pd.DataFrame, paper: pd.DataFrame) -> Figu
             tried = published[published["n_latent"] == n_latent]
             for (name, colour), rows in zip(COLOURS.items(), (of_panel(ours, n_latent), tried), strict=True):
                 for number, (_, run) in enumerate(rows.groupby("seed")):
-                    _draw(axes, run, color=colour, linewidth=0.7, label=name if number == 0 else None)
+                    draw_test(axes, run, color=colour, linewidth=0.7, label=name if number == 0 else None)
             # as points: up to 10^6 they are of two runs
-            _draw(axes, of_panel(paper, n_latent), color="black", linestyle="", marker=".", label="the paper")
+            draw_test(
+                axes, of_panel(paper, n_latent), color="black", linestyle="", marker=".", label="the paper"
+            )
             axes.set(xscale="log", xlim=(1e5, 1e7), ylim=(-185, -105), title=f"$N_z$ = {n_latent}")
         panels[0].set_ylabel("lower bound on test, nats")
         panels[2].set_xlabel("training samples")
@@ -190,19 +190,12 @@ def figure(table: pd.DataFrame, ours: pd.DataFrame, paper: pd.DataFrame) -> Figu
     return drawn
 
 
-def _draw(axes: Axes, curve: pd.DataFrame, **line: Any) -> None:
-    tested = by_split(curve)[1].query("samples > 0")
-    axes.plot(tested["samples"], tested["nats"], **line)
-
-
 if __name__ == "__main__":
     if sys.argv[1] == "--train":
         print(json.dumps(train(*json.loads(sys.argv[2]), *map(Path, sys.argv[3:]))))
     elif sys.argv[1] == "--page":
         pages.show("scaled", page, *sys.argv[2:])
     elif sys.argv[1] == "--figure":
-        drawn = figure(pd.read_csv(sys.argv[2]), *figure2.ours_and_papers())
-        with style.context(STYLE):
-            drawn.savefig(sys.argv[3], metadata={"Software": None})
+        pages.save(figure(pd.read_csv(sys.argv[2]), *figure2.ours_and_papers()), sys.argv[3])
     else:
         main(*(Path(one).absolute() for one in sys.argv[1:]))
