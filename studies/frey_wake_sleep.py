@@ -5,8 +5,8 @@
 
 POINTS: results/data/frey.npz. FOLDER keeps the copies of the source and the runs; what is trained there is not
 trained again. A reading has to have the paper's first train point, the mean since the start (`frey_start.py`), and
-then to stay at the likelihood of one Gaussian per pixel, 569, in all four panels. Each is put alone into a copy of
-the source. The csv has the bounds along training, in nats per data point.
+then to stay at the likelihood of one Gaussian per pixel, 569, in all four panels. Each, alone or with others, is put
+into a copy of the source. The csv has the bounds along training, in nats per data point.
 """
 
 import json
@@ -27,7 +27,13 @@ from frey_pace import FIVE_HUNDRED, WORKERS, by_split, first_point, shown, since
 
 METHOD, LATENTS, SAMPLES = "wake_sleep", (2, 5, 10, 20), 1_000_000
 PUBLISHED = (figure3_readings.LOG_VARIANCE, figure3_readings.FROM_ZERO)
-LETTER = (alternatives.UNCLIPPED, *PUBLISHED)
+BOTH = (alternatives.UNCLIPPED, *PUBLISHED)
+# the later version as it is: where its log-variance fits, a layer of softplus units stands before the last one
+LATER = alternatives.DEEP_DECODER._replace(
+    new=alternatives.DEEP_DECODER.new.replace(
+        'torch.tanh(affine(weights, "first", x))', 'torch.nn.functional.softplus(affine(weights, "first", x))'
+    )
+)
 OURS, SOFT, SOFT_PUBLISHED = (
     "as we read it",
     "dreams through softplus units",
@@ -37,17 +43,22 @@ READINGS = {
     OURS: (alternatives.NOTHING,),
     "dreams not clipped": (alternatives.UNCLIPPED,),
     "recognition model as published": PUBLISHED,
-    "both": LETTER,
+    "both": BOTH,
     "two hidden layers in the decoder": (alternatives.DEEP_DECODER,),
-    "both, and two hidden layers": (alternatives.DEEP_DECODER, *LETTER),
+    "both, and two hidden layers": (alternatives.DEEP_DECODER, *BOTH),
     SOFT: (alternatives.SOFT_DREAMS,),
     SOFT_PUBLISHED: (alternatives.SOFT_DREAMS, *PUBLISHED),
+    "the later version's two hidden layers, dreams and recognition model": (
+        LATER,
+        alternatives.SOFT_DREAMS,
+        *PUBLISHED,
+    ),
     "prior in full": (alternatives.FULL_PRIOR_ASLEEP,),
     "prior in full on the encoder": (alternatives.FULL_PRIOR_ENCODER,),
 }
 RUNS = (  # reading, N_z, seed and samples
     *(
-        (name, n_latent, 0, 10 * SAMPLES if (name, n_latent) == (SOFT, 20) else SAMPLES)
+        (name, n_latent, 0, 10 * SAMPLES if name == SOFT and n_latent >= 10 else SAMPLES)
         for name in READINGS
         for n_latent in LATENTS
     ),

@@ -352,24 +352,86 @@ def test_seeds_with_minibatches_of_500_stand_beside_ours_and_the_paper():
 
 @pytest.mark.parametrize("name", frey_wake_sleep.READINGS)
 def test_wake_sleep_on_frey_face_can_be_read_so(name, tmp_path):
-    """Alone or together, the changes leave a package whose recognition model and dreams are of the right shapes."""
+    """Alone or together, the changes leave a package that dreams, decodes and begins as the reading's name says."""
     first, *more = frey_wake_sleep.READINGS[name]
     source = changes.changed_copy(first, tmp_path, *more)
     asked = tmp_path / "asked.py"
     asked.write_text(
         "import json, torch\n"
         "from aevb import models, trees\n"
+        "from aevb.estimators.wake_sleep import Noise, dream\n"
+        "softplus = torch.nn.functional.softplus\n"
         "model = models.build(6, 5, 2, -10.0)\n"
         "start = trees.stack([model.init(torch.Generator().manual_seed(0))])\n"
         "q = model.encode(start.phi, torch.rand(1, 4, 6))\n"
-        "dream = model.generate(start.theta, torch.randn(1, 1, 50, 2), 9 * torch.randn(1, 1, 50, 6))\n"
-        "zero = not q.log_var.any().item()\n"
-        "print(json.dumps([zero, dream.min().item() < 0, 'w_first' in start.theta, list(q.mu.shape)]))\n"
+        "theta = {name: 20 * w for name, w in start.theta.items()}\n"
+        "noise = Noise(torch.randn(1, 1, 50, 2), torch.randn(1, 1, 50, 2), torch.randn(1, 1, 50, 6))\n"
+        "def decoded(*units):\n"
+        "    h, names = noise.z.squeeze(1), ['first', 'h'] if 'w_first' in theta else ['h']\n"
+        "    for unit, name in zip(units[-len(names):], names):\n"
+        "        h = unit(models.affine(theta, name, h))\n"
+        "    mu, log_var = models.affine(theta, 'out', h).chunk(2, -1)\n"
+        "    return torch.sigmoid(mu), log_var.clamp(min=-10)\n"
+        "def dreamt(*units):\n"
+        "    mu, log_var = decoded(*units)\n"
+        "    return mu + (0.5 * log_var).exp() * noise.x.squeeze(1)\n"
+        "x, p = dream(model, theta, noise), model.decode(theta, noise.z)\n"
+        "def as_are(*units):\n"
+        "    return all(torch.allclose(a.squeeze(1), b, atol=1e-5) for a, b in zip(p, decoded(*units)))\n"
+        "both, late, tanh = (softplus, softplus), (softplus, torch.tanh), (torch.tanh, torch.tanh)\n"
+        "print(json.dumps({\n"
+        "    'zero': not q.log_var.any().item(), 'deep': 'w_first' in theta,\n"
+        "    'density': 'tanh' if as_are(*tanh) else 'late' if as_are(*late) else 'other',\n"
+        "    'dreams': [name for name, units in (('softplus', both), ('tanh', tanh))\n"
+        "               if torch.allclose(x, dreamt(*units), atol=1e-5)],\n"
+        "    'clipped': torch.allclose(x, dreamt(*tanh).clamp(0, 1), atol=1e-5),\n"
+        "}))\n"
     )
-    zero, beyond, deep, shape = changes.printed_with(source, str(asked))
-    published = "as published" in name or name.startswith("both")
+    found = changes.printed_with(source, str(asked))
+    later = name.startswith("the later")
+    soft = name.startswith(frey_wake_sleep.SOFT) or later
     unclipped = "not clipped" in name or name.startswith("both")
-    assert (zero, beyond, deep, shape) == (published, unclipped, "two hidden" in name, [1, 4, 2])
+    assert found == {
+        "zero": "as published" in name or name.startswith("both") or later,
+        "deep": "two hidden" in name,
+        "density": "late" if later else "tanh",
+        "dreams": ["softplus"] if soft else ["tanh"] if unclipped else [],
+        "clipped": not (soft or unclipped),
+    }
+
+
+@pytest.mark.parametrize("name", ["prior in full", "prior in full on the encoder"])
+def test_the_prior_of_wake_sleep_can_weigh_in_full(name, tmp_path):
+    """Beside ours, one step adds (1 - M/N) of the prior's gradient, -w, to that of the weights it is said of."""
+    [change] = frey_wake_sleep.READINGS[name]
+    asked = tmp_path / "asked.py"
+    asked.write_text(
+        "import json, torch\n"
+        "from aevb import models, trees\n"
+        "from aevb.estimators import wake_sleep\n"
+        "from aevb.optimisers import Optimiser\n"
+        "def ascend(state, params, grads, prior):\n"
+        "    moved = {n: g - prior * models.is_weight(n) * trees.leaves(params)[n]\n"
+        "             for n, g in trees.leaves(grads).items()}\n"
+        "    return trees.rebuild(params, moved), state\n"
+        "model = models.build(6, 5, 2, -10.0)\n"
+        "generator = torch.Generator().manual_seed(0)\n"
+        "start = trees.stack([model.init(generator)])\n"
+        "estimator = wake_sleep.build(model, Optimiser(lambda params: (), ascend), 16)\n"
+        "noise = trees.stack([estimator.draw(generator, 4)])\n"
+        "state, _ = estimator.step(estimator.init(start), torch.rand(1, 4, 6, generator=generator), noise)\n"
+        "print(json.dumps({n: [g.flatten().tolist(), trees.leaves(start)[n].flatten().tolist()]\n"
+        "                  for n, g in trees.leaves(state.params).items()}))\n"
+    )
+    ours, so_read = (
+        changes.printed_with(source, str(asked))
+        for source in (changes.PACKAGE.parent, changes.changed_copy(change, tmp_path))
+    )
+    for weight, (gradient, value) in ours.items():
+        heavier = ".w" in weight and ("phi" in weight or name == "prior in full")
+        added = np.subtract(so_read[weight][0], gradient)
+        np.testing.assert_allclose(added, -0.75 * heavier * np.array(value), atol=2e-4)
+        assert heavier == bool(np.abs(added).max() > 4e-3)
 
 
 def test_a_reading_of_wake_sleep_on_frey_face_stands_beside_the_paper():

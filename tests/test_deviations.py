@@ -235,10 +235,19 @@ def test_the_pages_say_what_several_seeds_with_minibatches_of_500_give():
     assert ends.size().tolist() == [5, 5, 5, 5]
     two, five, ten, twenty = (f"{nats:+.0f}" for nats in nearest)
     slow = found.xs(5, level=1)
-    theirs = frey_pace.by_split(frey_pace.shown(paper, 5))[1].query("1e6 < samples < 1e7")
-    for _, run in table[table["n_latent"] == 5].groupby(["step_size", "seed"]):
-        mine = curves.interpolate(frey_pace.by_split(run)[1], theirs["samples"])
-        assert (mine < theirs["nats"]).all()
+
+    def exceeds(n_latent):
+        """By how much the paper's test reports up to 10^7 lie above the best of the runs."""
+        theirs = frey_pace.by_split(frey_pace.shown(paper, n_latent))[1].query("0 < samples < 1e7")
+        seeds = table[table["n_latent"] == n_latent].groupby(["step_size", "seed"])
+        best = np.max(
+            [curves.interpolate(frey_pace.by_split(run)[1], theirs["samples"]) for _, run in seeds], axis=0
+        )
+        return theirs["nats"].to_numpy() - best
+
+    a, b, c = (f"{exceeds(n).max():.0f}" for n in (10, 2, 20))
+    assert exceeds(10)[-1] < 0
+    assert (exceeds(5) > 0).all()
     behind = f"{-slow['end'].max():.0f} to {-slow['end'].min():.0f}"
     spread = found["end"].groupby(level=[0, 1])
     widest = (spread.max() - spread.min()).idxmax()
@@ -246,19 +255,20 @@ def test_the_pages_say_what_several_seeds_with_minibatches_of_500_give():
     first = {step_size: of["first"] for step_size, of in found.groupby(level=0)}
     said = {
         "README.md": [
-            f"with two step sizes, is at {two}, {ten} and {twenty} on test. With N_z = 5 all five are {behind} "
-            "behind",
+            f"with two step sizes, is at {two}, {five}, {ten} and {twenty} on test with N_z = 2, 5, 10 and 20",
         ],
         "docs/deviations.md": [
-            f"the nearest of the five is at {two}, {ten} and {twenty} on test",
+            f"those with N_z = 10 exceed the best of the five by at most {a} nats, and its last lies among them; "
+            f"those with N_z = 2 and 20 exceed it by at most {b} and {c}. At 10^7 the nearest of the five is at "
+            f"{two} (N_z = 2), {ten} (10) and {twenty} (20) on test",
             f"at 10^7 by {behind} nats. Seeds of one reading differ there by up to "
             f"{(spread.max() - spread.min()).max():.0f} (N_z = 10, step size 0.02)",
-            f"begin {-first[0.02].max():.0f} to {-first[0.02].min():.0f} below it, with 0.01 they are at "
-            f"{first[0.01].min():+.0f} to {first[0.01].max():+.0f}",
-            f"is at {found['end'][0.01, 20, 0]:.0f} at 10^7 there",
+            f"begin {-first[0.02].max():.0f} to {-first[0.02].min():.0f} below it, with 0.01 those with N_z = 2, 5 "
+            f"and 10 are within {first[0.01].drop(20, level=1).abs().max():.0f} of it, and N_z = 20 is "
+            f"{first[0.01].xs(20, level=1).min():.0f} and {first[0.01].xs(20, level=1).max():.0f} above",
+            f"is at {found['end'][0.01, 20, 0]:.0f} at 10^7 in that table",
         ],
     }
-    assert five == f"{slow['end'].max():+.0f}"
     for page, words in said.items():
         text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
         assert [one for one in words if one not in text] == [], page
@@ -442,20 +452,28 @@ def test_the_page_says_what_wake_sleep_on_frey_face_is_with_softplus_dreams_and_
 
     starts, plain = (seeds(name, first) for name in (frey_wake_sleep.SOFT, frey_wake_sleep.OURS))
     apart, stays = (starts.max() - starts.min()).max(), seeds(frey_wake_sleep.SOFT, late).abs().max(axis=None)
-    soft = table[table[["reading", "seed", "n_latent"]].eq([frey_wake_sleep.SOFT, 0, 20]).all(axis=1)]
-    train, test = soft[soft["samples"] == 10_000_000].set_index("split")["nats"][["train", "test"]]
+    soft = table[table["reading"] == frey_wake_sleep.SOFT]
+    ends = soft[soft["samples"] == 10_000_000].set_index(["n_latent", "split"])["nats"]
+    assert sorted(set(ends.index.get_level_values(0))) == [10, 20]
     left = (seeds(frey_wake_sleep.OURS, late)[[10, 20]] > 20).sum().sum()
     assert (len(starts), len(plain), left) == (3, 3, 4)
     said = [
         f"N_z = 2, 5, 10 and 20 are {listed(starts.mean())} from the paper's on the mean, the seeds of a panel at "
         f"most {apart:.1f} apart, and at 10^6 all twelve are within {stays:.1f} of the paper on test",
-        f"N_z = 20 is at {train:.1f} on train and {test:.1f} on test at 10^7 (one seed)",
+        f"N_z = 10 and 20 are at {ends[10, 'train']:.1f} and {ends[20, 'train']:.1f} on train and "
+        f"{ends[10, 'test']:.1f} and {ends[20, 'test']:.1f} on test at 10^7 (one seed each)",
         f"first train points are {listed(plain.mean())} from it, and by 10^6 four of the six seeds with N_z = 10",
     ]
     soon = np.array(seeds(frey_wake_sleep.SOFT, tested).to_numpy().ravel().tolist())
     said.append(
-        f"all twelve are {soon[:, 0].min():.1f} to {soon[:, 0].max():.1f} above it, and at its second, up to "
-        f"5.6 x 10^5, at most {np.nanmax(np.abs(soon[:, 1])):.1f}"
+        f"all twelve are {soon[:, 0].min():.1f} to {soon[:, 0].max():.1f} above it (as we read it they are as far "
+        f"above), and at the second, where there is one before 10^6, at most {np.nanmax(np.abs(soon[:, 1])):.1f}"
+    )
+    later = "the later version's two hidden layers, dreams and recognition model"
+    begins = seeds(later, first)
+    said.append(
+        f"the start is {begins.min(axis=None):.0f} to {begins.max(axis=None):.0f} nats too high in all four panels, "
+        f"and N_z = 20 is {seeds(later, late)[20].item():.0f} above the paper at 10^6"
     )
     deep = seeds("two hidden layers in the decoder", first)
     said.append(
@@ -515,8 +533,7 @@ def test_the_pages_say_how_the_published_recognition_model_starts_wake_sleep():
         f"and none is further than {first.abs().max(axis=None):.1f}; of ours they are {listed(mine.mean())} (two",
         f"At 10^6 test is {listed(test.mean())} from it ({apart(test)} nats root mean square, in place of "
         f"{apart(plain)})",
-        f"have standard deviations of {listed(test.std().iloc[:4], '{:.1f}')}, ours of "
-        f"{listed(plain.std().iloc[:4], '{:.1f}')} (",
+        f"have standard deviations of {listed(test.std(), '{:.1f}')}, ours of {listed(plain.std(), '{:.1f}')} (",
     ]
     assert [words for words in said if words not in page] == []
     said = [
@@ -536,6 +553,9 @@ def test_the_page_says_where_the_published_recognition_model_takes_wake_sleep():
         found = {int(row.split("|")[1]): row.split("|")[column] for row in shown if f"| {name}, less" in row}
         return [[float(value) for value in found[n].split("/")] for n in wake_sleep_scaled.LATENTS]
 
+    def far(values):
+        return np.mean([test**2 for _, test in values]) ** 0.5
+
     as_ours, published = "as we read it", wake_sleep_scaled.PUBLISHED
     two, late, ends = pairs(published, 6), pairs(published, 8), pairs(as_ours, 8)
     along = [pairs(published, column) for column in (5, 6, 7, 8)]
@@ -545,6 +565,9 @@ def test_the_page_says_where_the_published_recognition_model_takes_wake_sleep():
     at_end, ours_at_end = ([train for train, _ in values] for values in (late, ends))
     said = [
         f"train is {listed(at_end)} from it, ours {listed(ours_at_end)}, and N_z = 20 is within {twenty:.1f} on",
+        f"test is {far(two):.1f} from the paper at 2 x 10^6 and {far(late):.1f} at 10^7 (root mean square), ours "
+        f"{far(pairs(as_ours, 6)):.1f} and {far(ends):.1f}.",
+        f"N_z = 10 is {late[2][1]:.1f} ahead on test at 10^7, ours {-ends[2][1]:.1f} behind",
         f"N_z = 5 is {min(five):.1f} to {max(five):.1f} behind from 10^6 to 10^7",
         f"to {two[4][0]:+.1f} on train at 2 x 10^6 where ours is at {pairs(as_ours, 6)[4][0]:+.1f}",
     ]
