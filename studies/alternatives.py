@@ -125,6 +125,21 @@ Model.init = _with_another_layer
 
 def build(n_features: int,""",
 )
+# as in the authors' library: 0.1 times the layer that gives log sigma^2, its bias apart
+LOG_VARIANCE = Change(
+    "models.py",
+    "        return Gaussian(*mlp(phi, x).chunk(2, -1))",
+    "        (mu, log_var), bias = mlp(phi, x).chunk(2, -1), phi['b_out'].chunk(2, -1)[1]\n"
+    "        return Gaussian(mu, bias + 0.1 * (log_var - bias))",
+)
+FROM_ZERO = Change(  # and that layer at the start
+    "models.py",
+    "        return Params(theta, phi)",
+    '        for name in ("w_out", "b_out"):\n'
+    "            phi[name][..., self.n_latent :] = 0\n"
+    "        return Params(theta, phi)",
+)
+AS_PUBLISHED = LOG_VARIANCE, FROM_ZERO
 SCALED = Change("models.py", "*mlp(phi, x).chunk(2, -1)", "(h := mlp(phi, x).chunk(2, -1))[0], 0.1 * h[1]")
 IN_EPOCHS = Change(  # each model's list of minibatches left in its epoch hangs on the tensor of points
     "engine.py",
@@ -313,7 +328,7 @@ def main(folder: Path) -> None:
             place = folder / f"{n:02}" / "-".join(map(str, cell))
             known = place / "bounds.json"
             if not known.exists():
-                bounds = trained(cell, changes.changed_copy(alternative.change, place), place)
+                bounds = trained(cell, changes.changed_copy(place, alternative.change), place)
                 known.write_text(json.dumps(bounds))
             found = json.loads(known.read_text())
             reference = ours.setdefault((*cell[:3], cell.samples), found)

@@ -28,12 +28,12 @@ def make(change: Change, package: Path) -> None:
         file.write_text(text.replace(change.old, change.new))
 
 
-def changed_copy(change: Change, folder: Path, *more: Change) -> Path:
+def changed_copy(folder: Path, *made: Change) -> Path:
     """A fresh folder below `folder` that holds the package with the changes: a PYTHONPATH."""
     source = folder / "src"
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(PACKAGE, source / "aevb", ignore=shutil.ignore_patterns("__pycache__"))
-    for one in (change, *more):
+    for one in made:
         make(one, source / "aevb")
     return source
 

@@ -40,13 +40,9 @@ class Reading(NamedTuple):
     step_size: float
 
 
-LIBRARYS_ZEROS = Change(  # of its auto-encoder: the encoder's log-variance, and the decoder's output biases
-    "models.py",
-    "        return Params(theta, phi)",
-    '        theta["b_out"].zero_()\n'
-    '        for name in ("w_out", "b_out"):\n'
-    "            phi[name][..., self.n_latent :] = 0\n"
-    "        return Params(theta, phi)",
+# those of its auto-encoder: the encoder's log-variance, and the decoder's output biases
+LIBRARYS_ZEROS = alternatives.FROM_ZERO._replace(
+    new='        theta["b_out"].zero_()\n' + alternatives.FROM_ZERO.new
 )
 READINGS = {
     "prior in full for every minibatch": Reading(alternatives.FULL_PRIOR, alternatives.MNIST.step_size),
@@ -85,7 +81,7 @@ COLUMNS = ["n_latent", "reading", "split", "samples", "nats"]
 def read_so(run: Run, points: Path, folder: Path) -> list[list[float | str]]:
     """The rows of a run, in a process of its own that imports a package with the reading's change."""
     place = folder / f"{run.reading.replace(' ', '-')}-z{run.n_latent}"
-    source = changes.changed_copy(READINGS[run.reading].change, place)
+    source = changes.changed_copy(place, READINGS[run.reading].change)
     arguments = "--train", json.dumps(run), str(points), str(place / "store")
     found: list[list[float | str]] = changes.printed_with(source, __file__, *arguments)
     return found

@@ -56,7 +56,7 @@ def read_so(share: str, run: Run, points: Path, folder: Path) -> dict[str, list[
     place = folder / share.replace("/", "-")
     known = place / f"n{run.n_train}-{run.samples}.json"
     if not known.exists():
-        source = changes.changed_copy(SHARES[share], place)
+        source = changes.changed_copy(place, SHARES[share])
         arguments = "--train", json.dumps(run), str(points), str(place / "store")
         known.write_text(json.dumps(changes.printed_with(source, __file__, *arguments)))
     found: dict[str, list[float]] = json.loads(known.read_text())

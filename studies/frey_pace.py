@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
 
 import changes
 import figure2
@@ -103,12 +102,6 @@ def by_split(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return rows[rows["split"] == "train"], rows[rows["split"] == "test"]
 
 
-def draw_test(axes: Axes, curve: pd.DataFrame, **line: Any) -> None:
-    """The test bounds of a curve."""
-    tested = by_split(curve)[1].query("samples > 0")
-    axes.plot(tested["samples"], tested["nats"], **line)
-
-
 def shown(rows: pd.DataFrame, n_latent: int, method: str = "aevb") -> pd.DataFrame:
     """A method's curves of a panel of Figure 2, of a table in the paper's terms."""
     rows = rows[(rows["dataset"] == "frey") & (rows["method"] == method) & (rows["n_latent"] == n_latent)]
@@ -146,7 +139,7 @@ def source_of(reading: Reading, folder: Path) -> Path:
         return changes.PACKAGE.parent
     start = "INITIAL_STD = {:g}".format
     change = changes.Change("models.py", start(OURS.initial_std), start(reading.initial_std))
-    return changes.changed_copy(change, folder / f"initial-std-{reading.initial_std:g}")
+    return changes.changed_copy(folder / f"initial-std-{reading.initial_std:g}", change)
 
 
 def said_of_each(

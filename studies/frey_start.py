@@ -15,11 +15,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 import figure2
 import pages
+import seeds
 from aevb import curves
 from frey_pace import (
     COLUMNS,
@@ -100,16 +100,8 @@ def reading_lines(table: pd.DataFrame, ours: pd.DataFrame, paper: pd.DataFrame) 
 
 
 def behind(rows: pd.DataFrame, theirs: pd.DataFrame) -> list[float]:
-    """What a run has less the paper: at the first train point the mean since the start, at two test points the
-    bound; NaN where the run has not come so far."""
-    samples, nats = first_point(theirs)
-    train, test = by_split(rows)
-    points = by_split(theirs)[1].nsmallest(2, "samples")[["samples", "nats"]].to_numpy()
-    reached = test["samples"].max()
-    tested = [
-        float(curves.interpolate(test, at)) - value if at <= reached else np.nan for at, value in points
-    ]
-    return [since_start(train, samples) - nats, *tested]
+    """What a run has less the paper at its first train point and its first two test points."""
+    return seeds.behind(rows, theirs, by_split(theirs)[1].nsmallest(2, "samples")["samples"].tolist())
 
 
 def page(table: pd.DataFrame) -> str:

@@ -20,14 +20,12 @@ import pandas as pd
 import alternatives
 import changes
 import figure2
-import figure3_readings
 import pages
-from aevb import curves
-from frey_pace import FIVE_HUNDRED, WORKERS, by_split, first_point, shown, since_start, trained
+import seeds
+from frey_pace import FIVE_HUNDRED, WORKERS, shown, trained
 
 METHOD, LATENTS, SAMPLES = "wake_sleep", (2, 5, 10, 20), 1_000_000
-PUBLISHED = (figure3_readings.LOG_VARIANCE, figure3_readings.FROM_ZERO)
-BOTH = (alternatives.UNCLIPPED, *PUBLISHED)
+BOTH = (alternatives.UNCLIPPED, *alternatives.AS_PUBLISHED)
 # the later version as it is: where its log-variance fits, a layer of softplus units stands before the last one
 LATER = alternatives.DEEP_DECODER._replace(
     new=alternatives.DEEP_DECODER.new.replace(
@@ -40,18 +38,18 @@ OURS, SOFT, SOFT_PUBLISHED = (
     "dreams through softplus units, recognition model as published",
 )
 READINGS = {
-    OURS: (alternatives.NOTHING,),
+    OURS: (),
     "dreams not clipped": (alternatives.UNCLIPPED,),
-    "recognition model as published": PUBLISHED,
+    "recognition model as published": alternatives.AS_PUBLISHED,
     "both": BOTH,
     "two hidden layers in the decoder": (alternatives.DEEP_DECODER,),
     "both, and two hidden layers": (alternatives.DEEP_DECODER, *BOTH),
     SOFT: (alternatives.SOFT_DREAMS,),
-    SOFT_PUBLISHED: (alternatives.SOFT_DREAMS, *PUBLISHED),
+    SOFT_PUBLISHED: (alternatives.SOFT_DREAMS, *alternatives.AS_PUBLISHED),
     "the later version's two hidden layers, dreams and recognition model": (
         LATER,
         alternatives.SOFT_DREAMS,
-        *PUBLISHED,
+        *alternatives.AS_PUBLISHED,
     ),
     "prior in full": (alternatives.FULL_PRIOR_ASLEEP,),
     "prior in full on the encoder": (alternatives.FULL_PRIOR_ENCODER,),
@@ -68,9 +66,7 @@ COLUMNS = ["reading", "seed", "n_latent", "split", "samples", "nats"]
 
 
 def main(points: Path, folder: Path) -> None:
-    sources = {
-        name: changes.changed_copy(first, folder / name, *more) for name, (first, *more) in READINGS.items()
-    }
+    sources = {name: changes.changed_copy(folder / name, *made) for name, made in READINGS.items()}
 
     def found(run: tuple[str, int, int, int]) -> list[list[float | str]]:
         name, *what = run
@@ -95,17 +91,13 @@ def lines(table: pd.DataFrame, paper: pd.DataFrame) -> Iterator[str]:
         for n_latent in LATENTS:
             theirs = shown(paper, n_latent, METHOD)
             rows = table[(table["reading"] == name) & (table["n_latent"] == n_latent)]
-            by_seed = [behind(run, theirs) for _, run in rows.groupby("seed")]
-            cells += [", ".join(f"{value:+.0f}" for value in values) for values in zip(*by_seed, strict=True)]
+            cells += seeds.cells((behind(run, theirs) for run in seeds.of(rows)), "{:+.0f}")
         yield f"| {name} | {' | '.join(cells)} |"
 
 
-def behind(rows: pd.DataFrame, theirs: pd.DataFrame) -> tuple[float, float]:
-    """What a run has less the paper: at the first train point the mean since the start, on test at SAMPLES."""
-    (train, test), (start, nats) = by_split(rows), first_point(theirs)
-    at_end = (curves.interpolate(curve, SAMPLES) for curve in (test, by_split(theirs)[1]))
-    end, papers = map(float, at_end)
-    return since_start(train, start) - nats, end - papers
+def behind(run: pd.DataFrame, theirs: pd.DataFrame) -> list[float]:
+    """What a run has less the paper at its first train point and, on test, at SAMPLES."""
+    return seeds.behind(run, theirs, [SAMPLES])
 
 
 def page(table: pd.DataFrame) -> str:

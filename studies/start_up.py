@@ -54,7 +54,7 @@ def noting(folder: Path) -> tuple[Path, Path]:
 
     job = changes.Change("__main__.py", "import argparse\n", note("job") + "import argparse\n")
     step = changes.Change("engine.py", STEP, f"        {note('step')}{STEP}")
-    return changes.changed_copy(job, folder, step), notes
+    return changes.changed_copy(folder, job, step), notes
 
 
 def measured(made: list[str], notes: Path, environment: dict[str, str]) -> tuple[float, float]:

@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib import style
 from matplotlib.figure import Figure
 
 import alternatives
@@ -28,19 +27,19 @@ import changes
 import figure2
 import figure3_readings
 import pages
+import seeds
 from aevb import config, curves, data
-from aevb.drawing import STYLE
 from aevb.training import Member, Trainer
 from figure2_long import interpolated, line, reported
-from frey_pace import by_split, draw_test, first_point, since_start
+from frey_pace import by_split, first_point, since_start
 
 ROOT = Path(__file__).parents[1]
 METHOD, SEEDS, WORKERS = "wake_sleep", (0, 1, 2), 2
 FOLLOWED = 1  # the seed that is shown along training
-TIMES, PUBLISHED = "log-variance times 0.1", figure3_readings.PUBLISHED
+OURS, TIMES, PUBLISHED = "as we read it", "log-variance times 0.1", figure3_readings.PUBLISHED
 READINGS = {
     TIMES: (alternatives.SCALED,),
-    PUBLISHED: (figure3_readings.LOG_VARIANCE, figure3_readings.FROM_ZERO),
+    PUBLISHED: alternatives.AS_PUBLISHED,
 }
 LATENTS = (3, 5, 10, 20, 200)
 RUNS = (  # reading, N_z, seed and samples
@@ -54,16 +53,12 @@ RUNS = (  # reading, N_z, seed and samples
         for seed in SEEDS
     ),
 )
-COLOURS = {"as we read it": "tab:orange", PUBLISHED: "tab:blue"}
 SHOWN = (500_000, 1_000_000, 2_000_000, 4_000_000, 10_000_000)  # report points
 COLUMNS = ["reading", "n_latent", "seed", "split", "samples", "nats"]
 
 
 def main(points: Path, folder: Path) -> None:
-    sources = {
-        reading: changes.changed_copy(first, folder / reading, *more)
-        for reading, (first, *more) in READINGS.items()
-    }
+    sources = {reading: changes.changed_copy(folder / reading, *made) for reading, made in READINGS.items()}
 
     def trained(run: tuple[str, int, int, int]) -> list[list[float | str]]:
         reading, *what = run
@@ -103,7 +98,7 @@ def lines(table: pd.DataFrame, ours: pd.DataFrame, paper: pd.DataFrame) -> Itera
         readings = {
             name: tried[tried["reading"] == name] for name in READINGS if name in set(tried["reading"])
         }
-        for name, rows in ({"as we read it": mine} | readings).items():
+        for name, rows in ({OURS: mine} | readings).items():
             found = np.column_stack([so_far(rows, start), reported(rows, SHOWN)])
             yield line(n_latent, f"{name}, less the paper", found - values, "{:+.1f}")
 
@@ -112,28 +107,27 @@ def seed_lines(table: pd.DataFrame, ours: pd.DataFrame, paper: pd.DataFrame) -> 
     """Every seed less the paper, ours and as published: the first train point, and test at 10^6."""
     yield "| N_z | | first train point, by seed | test at 1 M, by seed |"
     yield "|--:|---|---|---|"
+    for n_latent, panel in panels(table, ours, paper).items():
+        for name, runs in panel.readings.items():
+            cells = seeds.cells((behind(run, panel.paper) for run in runs), "{:+.1f}")
+            yield f"| {n_latent} | {name} | {' | '.join(cells)} |"
+
+
+def panels(table: pd.DataFrame, ours: pd.DataFrame, paper: pd.DataFrame) -> dict[int, seeds.Panel]:
+    """By N_z the seeds as we read it and as published, and the paper's run."""
     published = table[table["reading"] == PUBLISHED]
-    for n_latent in LATENTS:
-        theirs = of_panel(paper, n_latent)
-        for name, rows in (("as we read it", of_panel(ours, n_latent)), (PUBLISHED, published)):
-            runs = rows[rows["n_latent"] == n_latent].groupby("seed")
-            early = [behind(run, theirs) for _, run in runs]
-            sides = [", ".join(_signed(value) for value in values) for values in zip(*early, strict=True)]
-            yield f"| {n_latent} | {name} | {' | '.join(sides)} |"
+    return {
+        n: seeds.Panel(
+            {OURS: seeds.of(of_panel(ours, n)), PUBLISHED: seeds.of(published[published["n_latent"] == n])},
+            of_panel(paper, n),
+        )
+        for n in LATENTS
+    }
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.1f}" if np.isfinite(value) else "–"
-
-
-def behind(run: pd.DataFrame, theirs: pd.DataFrame) -> tuple[float, float]:
-    """What a run has less the paper: at its first train point (NaN where the run's start is not known), and on test
-    at 10^6."""
-    start = first_report(theirs)
-    first = so_far(run, start)[0] - at_first(theirs, start)[0]
-    at_end = (curves.interpolate(by_split(rows)[1], 1_000_000) for rows in (run, theirs))
-    end, papers = map(float, at_end)
-    return first, end - papers
+def behind(run: pd.DataFrame, theirs: pd.DataFrame) -> list[float]:
+    """What a run has less the paper at its first train point and, on test, at 10^6."""
+    return seeds.behind(run, theirs, [1_000_000])
 
 
 def of_panel(rows: pd.DataFrame, n_latent: int) -> pd.DataFrame:
@@ -164,30 +158,8 @@ def page(table: pd.DataFrame) -> str:
     return "\n".join([*lines(table, *both), "", *seed_lines(table, *both)])
 
 
-# ----------------------------------------------------------------------------------------------- the figure
-
-
 def figure(table: pd.DataFrame, ours: pd.DataFrame, paper: pd.DataFrame) -> Figure:
-    """A panel for each N_z: test bounds of every seed, ours and as published, and the paper's."""
-    with style.context(STYLE):
-        drawn = Figure(figsize=(9.0, 3.0), layout="constrained")
-        panels = drawn.subplots(1, len(LATENTS), sharey=True)
-        published = table[table["reading"] == PUBLISHED]
-        for axes, n_latent in zip(panels, LATENTS, strict=True):
-            tried = published[published["n_latent"] == n_latent]
-            for (name, colour), rows in zip(COLOURS.items(), (of_panel(ours, n_latent), tried), strict=True):
-                for number, (_, run) in enumerate(rows.groupby("seed")):
-                    draw_test(axes, run, color=colour, linewidth=0.7, label=name if number == 0 else None)
-            # as points: up to 10^6 they are of two runs
-            draw_test(
-                axes, of_panel(paper, n_latent), color="black", linestyle="", marker=".", label="the paper"
-            )
-            axes.set(xscale="log", xlim=(1e5, 1e7), ylim=(-185, -105), title=f"$N_z$ = {n_latent}")
-        panels[0].set_ylabel("lower bound on test, nats")
-        panels[2].set_xlabel("training samples")
-        handles, labels = panels[0].get_legend_handles_labels()
-        drawn.legend(handles, labels, loc="outside upper center", ncols=3)
-    return drawn
+    return seeds.figure(panels(table, ours, paper), (-185, -105))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
     "alternative", alternatives.ALTERNATIVES, ids=lambda one: f"{one.question}: {one.answer}"
 )
 def test_an_alternative_can_still_be_put_into_the_source(alternative, tmp_path):
-    source = changes.changed_copy(alternative.change, tmp_path)
+    source = changes.changed_copy(tmp_path, alternative.change)
     package = ROOT / "src/aevb"
     changed = [
         path.name
@@ -95,7 +95,7 @@ def test_every_alternative_has_what_it_is_paired_with():
 
 @pytest.mark.parametrize("share", sorted(set(figure3_prior.SHARES) - {figure3_prior.OURS}))
 def test_a_share_of_the_prior_can_still_be_put_into_the_source(share, tmp_path):
-    source = changes.changed_copy(figure3_prior.SHARES[share], tmp_path)
+    source = changes.changed_copy(tmp_path, figure3_prior.SHARES[share])
     written = (source / "aevb/estimators/__init__.py").read_text()
     assert ("* state.params.phi[n]" if "encoder" in share else f"grads, {float(share)})") in written
 
@@ -318,9 +318,7 @@ def test_every_seed_stands_beside_ours_at_the_start_and_at_10_6():
     assert mine == "| 3 | as we read it | – | -3.0 |"
     assert published == f"| 3 | {wake_sleep_scaled.PUBLISHED} | +0.0, +1.0, +2.0 | +0.0, +1.0, +2.0 |"
     panels = wake_sleep_scaled.figure(table, late, paper).axes
-    assert [len(axes.lines) for axes in panels] == [
-        5
-    ] * 5  # a seed of ours, three so read, the paper's points
+    assert [len(axes.lines) for axes in panels] == [1 + 3 + 1] * 5  # ours, so read, the paper
 
 
 def test_seeds_with_minibatches_of_500_stand_beside_ours_and_the_paper():
@@ -353,8 +351,7 @@ def test_seeds_with_minibatches_of_500_stand_beside_ours_and_the_paper():
 @pytest.mark.parametrize("name", frey_wake_sleep.READINGS)
 def test_wake_sleep_on_frey_face_can_be_read_so(name, tmp_path):
     """Alone or together, the changes leave a package that dreams, decodes and begins as the reading's name says."""
-    first, *more = frey_wake_sleep.READINGS[name]
-    source = changes.changed_copy(first, tmp_path, *more)
+    source = changes.changed_copy(tmp_path, *frey_wake_sleep.READINGS[name])
     asked = tmp_path / "asked.py"
     asked.write_text(
         "import json, torch\n"
@@ -425,7 +422,7 @@ def test_the_prior_of_wake_sleep_can_weigh_in_full(name, tmp_path):
     )
     ours, so_read = (
         changes.printed_with(source, str(asked))
-        for source in (changes.PACKAGE.parent, changes.changed_copy(change, tmp_path))
+        for source in (changes.PACKAGE.parent, changes.changed_copy(tmp_path, change))
     )
     for weight, (gradient, value) in ours.items():
         heavier = ".w" in weight and ("phi" in weight or name == "prior in full")
@@ -461,8 +458,7 @@ def test_a_reading_of_wake_sleep_on_frey_face_stands_beside_the_paper():
 
 def test_the_published_recognition_model_is_that_of_the_library(tmp_path):
     """z's log-variance is 0.1 W h + b there, and W and b are zero at the start, all else as ours."""
-    first, *more = wake_sleep_scaled.READINGS[wake_sleep_scaled.PUBLISHED]
-    source = changes.changed_copy(first, tmp_path, *more)
+    source = changes.changed_copy(tmp_path, *wake_sleep_scaled.READINGS[wake_sleep_scaled.PUBLISHED])
     asked = tmp_path / "asked.py"
     asked.write_text(
         "import json, torch\n"
@@ -487,12 +483,12 @@ def test_the_published_recognition_model_is_that_of_the_library(tmp_path):
 
 def test_the_readings_of_the_long_runs_can_still_be_put_into_the_source(tmp_path):
     for name in {run.reading for run in figure2_long.RUNS}:
-        changes.changed_copy(figure2_long.READINGS[name].change, tmp_path)
+        changes.changed_copy(tmp_path, figure2_long.READINGS[name].change)
 
 
 def test_the_deeper_decoder_has_two_hidden_layers_and_the_encoder_one(tmp_path):
     """What z has to pass: with either layer's weights at zero nothing of it arrives."""
-    source = changes.changed_copy(alternatives.DEEP_DECODER, tmp_path)
+    source = changes.changed_copy(tmp_path, alternatives.DEEP_DECODER)
     asked = tmp_path / "asked.py"
     asked.write_text(
         "import json, torch\n"

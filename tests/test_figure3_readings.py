@@ -24,12 +24,12 @@ COMPARISON = pd.DataFrame(
 
 @pytest.mark.parametrize("reading", READINGS, ids=lambda one: f"{one.method}, {one.name}")
 def test_a_reading_can_still_be_put_into_the_source(reading, tmp_path):
-    changes.changed_copy(reading.change, tmp_path, *reading.more)
+    changes.changed_copy(tmp_path, *reading.changes)
 
 
 def changed(name, change, folder):
     """The module of the changed copy, beside the package's own."""
-    source = changes.changed_copy(change, folder)
+    source = changes.changed_copy(folder, change)
     spec = importlib.util.spec_from_file_location(f"changed_{name}", source / "aevb" / change.file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # its dataclasses look themselves up there
