@@ -203,6 +203,21 @@ def test_a_run_like_ours_differs_as_much_as_our_seeds_say_and_another_by_more():
     assert value - 1 > 4 * error
 
 
+def test_the_interval_of_one_run_holds_95_of_100_runs_like_ours_and_fewer_of_others():
+    random = np.random.default_rng(1)
+
+    def held(shift):
+        """The share of the paper's runs that lie within, with its standard error."""
+        found = pd.concat([panels_of(random, shift, seeds=(3, 3, 8, 8)) for _ in range(1000)])
+        within = found["difference"].abs() <= seed_noise.of_one_run(found)
+        return within.mean(), within.std() / len(within) ** 0.5
+
+    value, error = held(0.0)
+    assert abs(value - 0.95) < 4 * error
+    value, error = held(1.0)
+    assert 0.95 - value > 4 * error
+
+
 def test_differences_are_of_the_curves_that_have_several_seeds():
     kind = {"dataset": "mnist", "method": "aevb", "split": "test", "n_train": 50_000, "error": np.nan}
     seeds = [(3, 0, -150.0), (3, 1, -148.0), (3, 2, -146.0), (5, 0, -140.0), (10, 0, np.nan), (10, 1, -130.0)]

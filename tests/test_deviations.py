@@ -46,7 +46,7 @@ def test_the_page_says_what_the_tables_say():
     shows(text, "chains", chains.page, "chains_overnight.csv")
     shows(text, "figure3-readings", figure3_readings.page, "figure3_readings.csv")
     shows(text, "long", figure3_long.page, "figure3_long.csv")
-    assert markdown.insert_between_markers(text, "seeds", seed_noise.page()) == text
+    assert markdown.filled(text, seed_noise.blocks()) == text
     shows(text, "points", figure3_points.page, "figure3_points.csv")
     shows(text, "beyond", figure2_long.page, "figure2_long.csv")
     shows(text, "validation", figure2_validation.page, "figure2_validation.csv")
