@@ -103,6 +103,8 @@ def test_a_missing_key_is_refused_by_name(key):
         ("training.batch_size", 1.5),
         ("training.batch_size", None),
         ("training.batch_size", [100]),
+        ("training.batch_size", 128),  # does not divide the samples between two reports
+        ("training.batch_size", 20_000),
         ("device", "tpu"),
         ("models.mnist.decoder", "poisson"),
         ("models.mnist.log_var_floor", -13.6),  # it belongs to Gaussian decoders

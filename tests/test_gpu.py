@@ -28,7 +28,7 @@ def test_a_gpu_is_one_that_the_driver_has(driver, count, found):
 @pytest.mark.parametrize(
     ("listed", "found"),
     [
-        *[("", False), (" ", False), ("-1", False), ("-1,0", False)],
+        *[("", False), (" ", False), ("-1", False), ("-1,0", False), ("NoDevFiles", False)],
         *[("0", True), ("1,-1", True), (" 1", True), ("GPU-0a1b", True), ("MIG-0a1b", True)],
     ],
 )

@@ -41,7 +41,7 @@ from aevb.experiments import (
 from aevb.jobs import certify, collect, compare, compute, draw, evidence, gradients, keep, represent
 from helpers import CELL, CPU, equal
 
-MCEM = CELL.model_copy(update={"estimator": "mcem", "settings": {}})
+MCEM = CELL.model_copy(update={"estimator": "mcem", "settings": {}, "warm_up": 0})
 JOB = Job(cell=CELL, seeds=(0, 1), samples=20_000, snapshots=(10_000, 20_000))
 HOPELESS = 1e30  # a step size whose first step overflows
 SETTINGS = {
@@ -173,6 +173,10 @@ def test_asking_for_a_gpu_where_there_is_none_says_what_to_do(monkeypatch):
     with pytest.raises(UserError, match="device: auto or cpu"):
         compute.choose_device("cuda", 1)
     assert compute.choose_device("auto", 1).type == "cpu"
+    monkeypatch.setattr("aevb.gpu.visible", lambda: True)  # jobs were planned for one
+    with pytest.raises(UserError, match=r"torch .* cannot use it: .*device: cpu"):
+        compute.choose_device("auto", 1)
+    assert compute.choose_device("cpu", 1).type == "cpu"
 
 
 # ------------------------------------------------------------------------------------------------ step sizes
@@ -787,7 +791,7 @@ def test_full_vb_is_tabled_beside_map(rivals, tmp_path):
 
 def test_a_run_that_went_further_is_tabled_where_both_are(rivals, points, tmp_path):
     further = trained(
-        Job(cell=MCEM.model_copy(update={"estimator": "aevb", "settings": {}}), seeds=(0, 1), samples=30_000),
+        Job(cell=CELL.model_copy(update={"settings": {}}), seeds=(0, 1), samples=30_000),
         points,
         tmp_path / "further",
     )

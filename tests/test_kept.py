@@ -98,6 +98,13 @@ def test_a_run_whose_log_likelihood_would_be_lost_or_of_fewer_points_is_refused(
     same(add(long, run()), long)
 
 
+def test_log_likelihoods_at_other_samples_are_named_where_the_kept_ones_would_be_lost():
+    given = run(samples=400, likelihood=-139.0)
+    others = given._replace(likelihoods=given.likelihoods.query("samples > 200"))
+    with pytest.raises(UserError, match=r"at 100 samples .* has it at 300, 400 \(of 1000 points\)"):
+        add(run(likelihood=-140.0), others)
+
+
 @pytest.mark.parametrize("length", [100, 200, 400])
 def test_a_diverged_run_takes_no_sound_ones_place_and_hides_behind_none(length):
     for pair in ((run(), run(samples=length, diverged=True)), (run(samples=length, diverged=True), run())):

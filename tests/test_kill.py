@@ -39,8 +39,8 @@ Spoil = Callable[[Record], Record]  # what a wrong variant resumes from, instead
 
 def cell(estimator: str) -> Cell:
     identity = {"dataset": "digits", "estimator": estimator, "n_hidden": 4, "n_latent": 2, "n_train": 64}
-    rest = {"decoder": "bernoulli", "batch_size": BATCH, "warm_up": 20, "train_points": 64, "settings": {}}
-    return Cell(**identity, **rest)
+    rest = {"decoder": "bernoulli", "batch_size": BATCH, "train_points": 64, "settings": {}}
+    return Cell(**identity, **rest, warm_up=0 if estimator == "mcem" else 20)
 
 
 def train(root: Path, estimator: str, samples: int, spoil: Spoil | None = None) -> None:
@@ -61,9 +61,9 @@ def train(root: Path, estimator: str, samples: int, spoil: Spoil | None = None) 
             file.write(f"{os.getpid()}\n")
 
     RunStore.load_checkpoint = load  # type: ignore[method-assign]
-    Trainer(cell(estimator), two_kinds(), torch.device("cpu"), root).train(
-        MEMBERS, samples, SNAPSHOTS, report
-    )
+    trainer = Trainer(cell(estimator), two_kinds(), torch.device("cpu"), root)
+    if samples:  # none: to know how long all before takes
+        trainer.train(MEMBERS, samples, SNAPSHOTS, report)
 
 
 def signatures(root: Path) -> Path:

@@ -163,3 +163,17 @@ def test_what_does_not_exist_is_refused_by_name(tmp_path):
     }.items():
         with pytest.raises(UserError, match=words):
             provenance.estimator("mine", source)
+
+
+@pytest.mark.parametrize("text", ["raise RuntimeError('out of order')", "def broken(:"])
+def test_a_module_whose_package_cannot_be_imported_is_refused_by_name(tmp_path, monkeypatch, text):
+    folder = tmp_path / f"spoilt{len(text)}"  # a name that nothing has imported
+    folder.mkdir()
+    (folder / "__init__.py").write_text(text)
+    (folder / "mine.py").write_text("def build(model, optimiser, n_train):\n    return None\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        UserError, match=f"no module {folder.name}.mine for an estimator: (Runtime|Syntax)Error"
+    ):
+        provenance.estimator("mine", f"{folder.name}.mine")

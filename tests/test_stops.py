@@ -149,6 +149,19 @@ def test_a_signal_in_the_last_block_loses_nothing(tmp_path):
     assert run.trace.samples == 10_000
 
 
+def test_a_signal_while_finished_runs_are_loaded_stops_the_job_too(tmp_path, monkeypatch):
+    trainer(tmp_path).train([ONE], 10_000)
+    genuine = RunStore.load_checkpoint
+
+    def load(store):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return genuine(store)
+
+    monkeypatch.setattr(RunStore, "load_checkpoint", load)
+    with pytest.raises(Interrupted):
+        trainer(tmp_path).train([ONE], 10_000)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_job_ends_with_the_status_of_its_signal_and_one_line(monkeypatch, capsys, number):
     def stopped() -> None:

@@ -291,6 +291,16 @@ def test_a_view_is_stored_as_what_it_shows(tmp_path):
     assert equal(loaded.tensors, {"a": whole.T, "b": whole[1:2], "c": whole[:1].expand(3, 4)})
 
 
+def test_a_state_may_be_of_any_type(tmp_path):
+    """Also of one that numpy does not know."""
+    kinds = (torch.bfloat16, torch.float16, torch.float64, torch.int64, torch.bool)
+    tensors = {str(kind): torch.tensor([[1.0, 0.0, 3.0]]).to(kind) for kind in kinds}
+    tensors["number"] = torch.tensor(2.0)
+    store = RunStore(tmp_path / "seed0")
+    store.save_checkpoint(Record(tensors, {"step": 1}))
+    assert equal(store.load_checkpoint().tensors, tensors)
+
+
 def test_a_runs_address_depends_on_everything_and_on_no_order():
     one = run_digest(cell={"a": 1, "b": 2}, step_size=0.1)
     assert one == run_digest(step_size=0.1, cell={"b": 2, "a": 1})

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from aevb import energy, engine, training, trees
+from aevb import UserError, energy, engine, training, trees
 from aevb.engine import Engine
 from aevb.experiments import Cell
 from aevb.schedule import report_points
@@ -23,7 +23,9 @@ def trainer(root, estimator="aevb", n_train=64, device=CPU, **changes) -> Traine
     rest = {
         "decoder": "bernoulli",
         "batch_size": 100,
-        "warm_up": 100,
+        "warm_up": 0
+        if estimator == "mcem"
+        else 20,  # of which the shortest runs here have 10 updates, and 100
         "train_points": n_train,
         "settings": {},
     }
@@ -299,6 +301,23 @@ def test_snapshots_are_kept_where_asked_and_are_the_weights_of_a_run_of_that_len
         short = trainer(tmp_path / f"short{samples}").train([ONE], samples)[0]
         assert equal(run.store.load_weights(samples).tensors, trees.leaves(short.state.params))
     assert run.store.load_weights(30_000).meta["member"] == [0, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("name", "samples", "warm_up", "updates"),
+    [("aevb", 50_000, 500, 500), ("aevb", 50_000, 600, 500), ("mcem", 20_000, 21, 20)],
+)
+def test_a_run_that_would_end_within_the_warm_up_is_refused(tmp_path, name, samples, warm_up, updates):
+    with pytest.raises(UserError, match=f"{samples} samples are {updates} updates, .* first {warm_up}"):
+        trainer(tmp_path, name, warm_up=warm_up).train([ONE], samples)
+    longer = trainer(tmp_path, name, warm_up=updates - 1)
+    [run] = longer.train([ONE], samples)
+    assert not equal(training.initial_weights(longer.model, ONE.seed, CPU), run.state.params)
+
+
+def test_a_run_ends_at_a_report_point(tmp_path):
+    with pytest.raises(ValueError, match=r"report point.* not at 35000 samples"):
+        trainer(tmp_path).train([ONE], 35_000)
 
 
 def test_training_what_is_trained_changes_nothing(tmp_path):

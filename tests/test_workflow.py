@@ -598,6 +598,32 @@ def test_what_no_chosen_dataset_has_is_refused_by_the_name_of_its_section(source
 
 
 @pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (
+            "results/runs/digits/iwae/h50-z3-n1500/seed0/cell.json",
+            "No figure trains digits/iwae/h50-z3-n1500",
+        ),
+        ("results/runs/digits/aevb/h50-z999-n1500/seed0/cell.json", "has no cell digits/aevb/h50-z999-n1500"),
+        ("results/release/paper.tar", "No rule to produce results/release/paper.tar"),
+    ],
+)
+def test_a_file_that_no_configured_run_has_is_refused_by_name(source, tmp_path, target, said):
+    process = snakemake(source, tmp_path, target, "--dry-run", config=SMOKE_DIGITS)
+    assert process.returncode == 1
+    assert said in process.stdout
+
+
+def test_a_comparison_of_the_baseline_with_nothing_is_refused_and_its_setting_is_not(source, tmp_path):
+    with edited(source / "config.yaml", with_value("comparison.estimators", [])):
+        process = snakemake(source, tmp_path, "compare", config=SMOKE_DIGITS)
+        assert process.returncode == 1
+        assert "There is nothing to compare with aevb" in process.stdout
+        assert "Finished jobid" not in process.stdout
+        assert planned(source, tmp_path, "all")
+
+
+@pytest.mark.parametrize(
     ("target", "n_latent", "n_train"),
     [
         *[("all", 200, 1), ("figure2", 200, 1)],

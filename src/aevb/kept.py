@@ -148,14 +148,18 @@ def _extents(kept: Kept, runs: pd.DataFrame) -> list[tuple[float, ...]]:
 
 
 def _require_evidence(old: pd.DataFrame, new: pd.DataFrame) -> None:
-    """Every estimate of the old ones is among the new ones, of as many points."""
+    """Every estimate of the old ones is among the new ones, of as many points, at the same samples."""
     pairs = old.merge(new, on=ESTIMATE, how="left", suffixes=("", "_new"))
     lost = pairs[~(pairs["n_points_new"] >= pairs["n_points"])]
     if len(lost):
         at = lost.iloc[0]
+        given = new.merge(lost.iloc[:1][[*RUN, "split"]], on=[*RUN, "split"])
+        there = ", ".join(map(str, sorted({*given["samples"]})))
+        has = f"has it at {there} (of {given['n_points'].max()} points)" if there else "has none"
         raise UserError(
             f"The kept run {_name(lost)} has log p(x) at {at['samples']} samples ({at['split']}, {at['n_points']} "
-            "points), and the one to take its place has not: give its evidence.csv too, or leave the run out."
+            f"points), and the one to take its place {has}. Estimate it there too and give that evidence.csv, leave "
+            "the run out, or, if the given one is to stand as it is, take the kept one's lines out of the tables."
         )
 
 

@@ -53,6 +53,16 @@ class TrainingConfig(Strict):
     batch_size: Positive
     train_points: Positive
 
+    @field_validator("batch_size")
+    @classmethod
+    def _reports_are_met(cls, size: int) -> int:
+        """Else runs would report a little beyond the points at which tables and references look for them."""
+        if BLOCK % size:
+            dividing = [other for other in range(1, BLOCK + 1) if BLOCK % other == 0]
+            near = min(dividing, key=lambda other: abs(other - size))
+            raise ValueError(f"{size} does not divide the {BLOCK} samples between two reports: take {near}")
+        return size
+
 
 class StepSizeConfig(Strict):
     candidates: Annotated[tuple[Annotated[float, Field(gt=0)], ...], AtLeastOne, Unique]

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, TextIO
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from aevb import UserError
@@ -185,7 +186,7 @@ def _content_digest(tensors: dict[str, Tensor], meta: str) -> str:
     for name in sorted(tensors):
         value = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.numpy().tobytes())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())  # numpy does not know every type
     return digest.hexdigest()
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from aevb import divergence, energy, engine, estimators, interrupts, models, provenance, trees
+from aevb import UserError, divergence, energy, engine, estimators, interrupts, models, provenance, trees
 from aevb.bounds import mean_elbo, to_unit
 from aevb.data import Split
 from aevb.divergence import Fault
@@ -94,11 +94,14 @@ class Trainer:
     ) -> list[Run]:
         """Bring every member to `samples` training samples, from wherever its checkpoint is.
 
-        snapshots: report points at which the weights are kept too. The weights at `samples` always are.
+        samples: a report point. snapshots: others at which the weights are kept too; those at `samples` always are.
         progress: called after every block with the traces of the runs that train side by side.
 
-        Raises Interrupted at the end of a block after SIGINT or SIGTERM; what was trained is saved.
+        Raises Interrupted at the end of a block after SIGINT or SIGTERM; what was trained is saved. Raises ValueError
+        where `samples` is no report point, and UserError where all of them would go into the warm-up.
         """
+        if samples not in report_points(samples):
+            raise ValueError(f"a run ends at a report point (see aevb.schedule), not at {samples} samples")
         with ExitStack() as held:
             stores = [self.open(member) for member in members]
             for store in sorted(stores, key=lambda store: store.folder):
@@ -112,6 +115,8 @@ class Trainer:
             for together in _by_step(self._level(runs)):
                 stack = _Stack(self, together, samples, snapshots)
                 trained |= {run.member: run for run in stack.advance(progress, stopped)}
+            if number := stopped():  # also where nothing was left to train
+                raise Interrupted(number)
         return [trained[member] for member in members]
 
     def _resume(self, member: Member, store: RunStore, record: Record | None) -> Run:
@@ -163,11 +168,22 @@ class _Stack:
         self.test_points = torch.from_numpy(trainer.data.test).to(trainer.device)
         self.rows = cell.n_train if self.estimator.full_batch else cell.batch_size
         self.step_samples = self.rows * self.estimator.evaluations
+        self._require_updates(samples)
         self.block_steps = max(1, BLOCK // self.step_samples)
         self.samples = samples
         self.state = trees.concatenate([run.state for run in runs])
         self.has_bound = bool(self.state.params.phi)
         self.meter = energy.meter(trainer.device)
+
+    def _require_updates(self, samples: int) -> None:
+        """No weight moves in the warm-up: what ends within it is the start, and would pass for a result."""
+        cell = self.trainer.cell
+        if cell.warm_up * self.step_samples >= samples:
+            updates = f"{samples} samples are {samples // self.step_samples} updates"
+            raise UserError(
+                f"{cell.path}: {updates}, and no weight moves in the first {cell.warm_up}. Train longer, or give "
+                f"estimators.{cell.estimator} a smaller warm_up."
+            )
 
     @cached_property
     def engine(self) -> Engine:

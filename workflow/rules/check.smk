@@ -10,6 +10,7 @@ rule check:
         claims="results/tables/claims.csv",
     log:
         "results/logs/check/verdict.log",
+    retries: 0
     localrule: True
     shell:
         "python -m aevb verdict --regression-table {input.regression} --claims-table {input.claims} 2> {log}"

@@ -18,7 +18,10 @@ def searches_of(cells):
     return {search.cell.path: search for search in map(EXPERIMENTS.search, cells)}
 
 
-SEARCHES = searches_of([*PAPER_CELLS, *EXPERIMENTS.cells("full_vb")])
+FIGURES_CELLS = {
+    cell.path: cell for cell in [*PAPER_CELLS, *EXPERIMENTS.cells("full_vb")]
+}
+SEARCHES = searches_of(FIGURES_CELLS.values())
 EVIDENCE_CODE = [
     *("bounds", "processor", "streams"),
     *sorted({f"evidence/{module}" for module, _, _ in ESTIMATORS.values()}),
@@ -47,7 +50,12 @@ def path_of(wildcards):
 
 
 def cell_of(wildcards):
-    return CELLS[path_of(wildcards)]
+    path = path_of(wildcards)
+    if path not in CELLS:
+        raise WorkflowError(
+            f"config.yaml has no cell {path} for scale {EXPERIMENTS.scale} and the chosen datasets."
+        )
+    return CELLS[path]
 
 
 def step_size_path(cell):
@@ -56,7 +64,13 @@ def step_size_path(cell):
 
 
 def step_size_of(wildcards):
-    return step_size_path(cell_of(wildcards))
+    """That file for a run of the figures, or of Full VB's study."""
+    cell = cell_of(wildcards)
+    if cell.path not in FIGURES_CELLS:
+        raise WorkflowError(
+            f"No figure trains {cell.path}. `snakemake compare` does, in results/comparison/{cell.path}/."
+        )
+    return step_size_path(cell)
 
 
 def training_code(wildcards):
@@ -123,6 +137,21 @@ def of_section(section, cells, files):
         )
 
     return files if cells else refuse
+
+
+def beside_rivals(cells, files):
+    """Files of the comparison's cells, once one of them is not the baseline's."""
+    baseline = EXPERIMENTS.comparison.baseline
+
+    def asked(wildcards):
+        if all(cell.estimator == baseline for cell in cells):
+            raise WorkflowError(
+                f"There is nothing to compare with {baseline}: name an estimator under comparison.estimators in"
+                " config.yaml, or your own with --config add=path/to/mine.py."
+            )
+        return fitting(files, lists=2)
+
+    return asked
 
 
 def as_json(cells, lists=2):

@@ -79,7 +79,9 @@ use rule evidence as evidence_compared with:
 rule comparison:
     input:
         runs=of_section(
-            "comparison.sizes", COMPARED, listed(compared(COMPARED, "cell.json"))
+            "comparison.sizes",
+            COMPARED,
+            beside_rivals(COMPARED, compared(COMPARED, "cell.json")),
         ),
         curves=compared(COMPARED, "curve.csv"),
         evidence=[f"results/comparison/{cell.path}/evidence.csv" for cell in COMPARED],

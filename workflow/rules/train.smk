@@ -96,9 +96,9 @@ rule archive:
         points=expand("results/data/{dataset}.npz", dataset=EXPERIMENTS.datasets),
         code=[str(PACKAGE / "release.py"), job("share")],
     output:
-        "results/release/{scale}.tar",
+        rules.release.input,
     log:
-        "results/logs/release/{scale}.log",
+        f"results/logs/release/{EXPERIMENTS.scale}.log",
     localrule: True
     params:
         searches=as_json(searches_of(PAPER_CELLS).values()),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import aevb
-from aevb import data, floor, models, processor, store
+from aevb import data, floor, gpu, models, processor, store
 from aevb.bounds import to_unit
 from aevb.experiments import Job, Search
 from aevb.files import write_table, write_text
@@ -145,12 +145,19 @@ def versions() -> dict[str, str]:
 def choose_device(name: str, threads: int) -> torch.device:
     """The device a job computes on; `threads` are those of a CPU.
 
-    Raises UserError when cuda is asked for and there is none.
+    Raises UserError when cuda is asked for and there is none, and when there is one that torch cannot use.
     """
     processor.prepare(threads)
-    if name == "cuda" and not torch.cuda.is_available():
+    if name == "cpu" or torch.cuda.is_available():
+        return torch.device("cpu" if name == "cpu" else "cuda")
+    if name == "cuda":
         raise aevb.UserError("device: cuda was asked for, and torch sees no GPU. Use device: auto or cpu.")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    if gpu.visible():  # jobs were planned for it, one at a time
+        raise aevb.UserError(
+            f"The driver shows a GPU, and torch {torch.__version__} cannot use it: install a build of torch for it "
+            "and a driver that is new enough, or take device: cpu."
+        )
+    return torch.device("cpu")
 
 
 def run_store(run: Path) -> store.RunStore:
