@@ -55,7 +55,8 @@ def pooled(found: pd.DataFrame) -> dict[str, float]:
 
 def of_one_run(found: pd.DataFrame) -> NDArray[np.float64]:
     """Half of the interval in which the difference lies in 95 of 100 panels where the paper's run is one of ours."""
-    return intervals.half_width(np.sqrt(found["variance"]), found["n"]) * np.sqrt(found["n"].to_numpy() + 1)
+    of_mean = intervals.half_width(np.sqrt(found["variance"]), found["n"])
+    return intervals.of_one_more(of_mean, found["n"])
 
 
 def curve_by_curve(ours: pd.DataFrame, paper: pd.DataFrame) -> str:

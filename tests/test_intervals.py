@@ -1,9 +1,9 @@
-"""intervals.py against scipy's own interval of a mean, and nothing of a single value."""
+"""intervals.py against scipy's own interval of a mean, nothing of a single value, and of one more value."""
 
 import numpy as np
 from scipy import stats
 
-from aevb.intervals import half_width, of_mean
+from aevb.intervals import half_width, of_mean, of_one_more
 from helpers import rejects
 
 
@@ -42,3 +42,16 @@ def test_the_width_is_that_of_the_t_interval():
         lambda spread, n: 1.96 * np.asarray(spread) / np.sqrt(n),
         lambda spread, n: half_width(spread, np.maximum(n, 2)),
     )
+
+
+def check_one_more(of_one_more):
+    values = np.random.default_rng(0).normal(3, size=(20_000, 4))
+    seen, more = values[:, :3], values[:, 3]
+    half = of_one_more(half_width(seen.std(axis=1, ddof=1), 3), 3)
+    held = np.abs(more - seen.mean(axis=1)) <= half
+    assert abs(held.mean() - 0.95) < 5 * (0.95 * 0.05 / len(held)) ** 0.5
+
+
+def test_one_more_value_lies_in_its_interval_in_95_of_100_cases():
+    check_one_more(of_one_more)
+    rejects(check_one_more, lambda half, n: half, lambda half, n: half * n**0.5)

@@ -1,4 +1,4 @@
-"""The 95 % t-interval of a mean (Student 1908)."""
+"""The 95 % t-interval of a mean (Student 1908), and that of one more value."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,3 +18,9 @@ def half_width(spread: ArrayLike, n: ArrayLike) -> NDArray[np.float64]:
     freedom = np.asarray(n) - 1
     width = stats.t.ppf(0.975, np.maximum(freedom, 1)) * np.asarray(spread) / np.sqrt(n)
     return np.where(freedom > 0, width, np.nan)
+
+
+def of_one_more(half: ArrayLike, n: ArrayLike) -> NDArray[np.float64]:
+    """Half the width of the interval, around the mean of n values, in which one more such value lies in 95 of 100
+    cases (a prediction interval): t s sqrt(1 + 1/n), where half, that of the mean, is t s / sqrt(n)."""
+    return np.asarray(half) * np.sqrt(np.asarray(n) + 1)
