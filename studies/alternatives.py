@@ -256,7 +256,8 @@ def train(cell: Cell, folder: Path) -> dict[str, list[float]]:
     import torch
 
     from aevb import config, data
-    from aevb.training import Member, Trainer
+    from aevb.stack import Member
+    from aevb.training import Trainer
 
     torch.set_num_threads(1)
     protocol = config.read(ROOT / "config.yaml")

@@ -26,7 +26,8 @@ import changes
 import figure2
 import pages
 from aevb import config, curves, data
-from aevb.training import Member, Trainer
+from aevb.stack import Member
+from aevb.training import Trainer
 from changes import Change
 
 ROOT = Path(__file__).parents[1]

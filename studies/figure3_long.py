@@ -22,7 +22,8 @@ import changes
 import figure3
 import pages
 from aevb import config, data
-from aevb.training import Member, Run, Trainer
+from aevb.stack import Member, Run
+from aevb.training import Trainer
 from figure3_steps import CPU, ROOT, on_both_splits
 
 OTHER, SEEDS, POINTS = 0.02, (0, 1), 1000

@@ -25,7 +25,8 @@ import figure3
 import figure3_steps
 import pages
 from aevb import config, data
-from aevb.training import Member, Trainer
+from aevb.stack import Member
+from aevb.training import Trainer
 from figure3_steps import CHOSEN, CPU, SEEDS
 
 ROOT = Path(__file__).parents[1]

@@ -25,7 +25,8 @@ import figure3
 import figure3_steps
 import pages
 from aevb import config, curves, data
-from aevb.training import Member, Trainer
+from aevb.stack import Member
+from aevb.training import Trainer
 from alternatives import AS_PUBLISHED, LOG_VARIANCE
 from changes import Change
 from figure3_steps import CPU, ROOT

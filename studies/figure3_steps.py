@@ -22,8 +22,9 @@ import chains
 import pages
 from aevb import config, data, models
 from aevb.bounds import to_unit
+from aevb.stack import Member
 from aevb.streams import stream
-from aevb.training import Member, Trainer
+from aevb.training import Trainer
 
 ROOT = Path(__file__).parents[1]
 CHOSEN, STEP_SIZES, SEEDS = 0.1, (0.01, 0.02, 0.1), (0, 1, 2)

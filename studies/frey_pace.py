@@ -24,7 +24,8 @@ import figure2
 import pages
 from aevb import config, curves, data
 from aevb.schedule import BLOCK
-from aevb.training import Member, Trainer
+from aevb.stack import Member
+from aevb.training import Trainer
 
 ROOT = Path(__file__).parents[1]
 SAMPLES, WORKERS = 10_000_000, 2

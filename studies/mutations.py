@@ -64,7 +64,7 @@ MUTATIONS = (
     Mutation("sleep phase on real data", "estimators/wake_sleep.py", "params.phi, dreamt)", "params.phi, x)"),
     Mutation("HMC accepts everything", "hmc.py", "noise.u.double() < acceptance", "noise.u.double() < 2"),
     Mutation("HMC without its first half step", "hmc.py", "momentum + 0.5 * eps * point.grad", "momentum"),
-    Mutation("curves under each other's seeds", "training.py", "{split: values[m]", "{split: values[-1 - m]"),
+    Mutation("curves under each other's seeds", "stack.py", "{split: values[m]", "{split: values[-1 - m]"),
     Mutation("split off by one", "data.py", "images[: dataset.n_train]", "images[1 : dataset.n_train + 1]"),
     Mutation(
         "one noise for the whole minibatch",

@@ -29,7 +29,8 @@ import figure3_readings
 import pages
 import seeds
 from aevb import config, curves, data
-from aevb.training import Member, Trainer
+from aevb.stack import Member
+from aevb.training import Trainer
 from figure2_long import interpolated, line, reported
 from frey_pace import by_split, first_point, since_start
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from aevb import divergence, engine, training, trees
+from aevb import divergence, engine, stack, trees
 from aevb.bounds import to_unit
 from aevb.divergence import Fault
 from aevb.engine import Captured, Engine, Minibatches, Recorded
@@ -223,7 +223,7 @@ def test_a_stack_that_is_lost_altogether_stops_at_the_end_of_that_block(tmp_path
     before = trainer(tmp_path, warm_up=0).train([ONE], 320_000, snapshots=(100_000,))[0]
     passed = {point: before.store.load_weights(point) for point in (100_000, 320_000)}
     run = trainer(tmp_path, warm_up=0)
-    monkeypatch.setattr(training, "to_unit", lambda points, scale: to_unit(points, math.nan))
+    monkeypatch.setattr(stack, "to_unit", lambda points, scale: to_unit(points, math.nan))
     lost = run.train([ONE], 1_000_000, snapshots=(100_000, 320_000))[0]
     assert (lost.trace.diverged_at, lost.trace.samples) == (330_000, 330_000)
     assert (lost.trace.diverged_step, lost.trace.diverged_tensor) == (3201, "data x")

@@ -8,7 +8,7 @@ import json
 import pandas as pd
 import pytest
 
-from aevb import jobs, recording, training, trees
+from aevb import jobs, recording, stack, trees
 from aevb.engine import Captured
 from aevb.experiments import CERTIFIED, CertificationJob, CheckJob, EvidenceTask, ExactJob, Job, Search
 from aevb.jobs import certify, check, compute, evidence, gradients, represent
@@ -81,7 +81,7 @@ def jobs_go(monkeypatch):
     with monkeypatch.context() as patch, present():
         for job in (check, certify, compute, evidence, gradients, represent):
             patch.setattr(job, "choose_device", lambda name, threads: ELSEWHERE)
-        patch.setattr(training.engine, "build", Captured)
+        patch.setattr(stack.engine, "build", Captured)
         patch.setattr(recording, "_place", lambda tensor: place(getattr(tensor, "here", tensor)))
         yield
 

@@ -16,11 +16,12 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from aevb import store, training
+from aevb import stack, store, training
 from aevb.experiments import Cell
 from aevb.schedule import BLOCK
+from aevb.stack import Member
 from aevb.store import Record, RunStore
-from aevb.training import Member, Trainer
+from aevb.training import Trainer
 from helpers import rejects, two_kinds
 
 FORKS = multiprocessing.get_context("forkserver")
@@ -46,7 +47,7 @@ def cell(estimator: str) -> Cell:
 def train(root: Path, estimator: str, samples: int, spoil: Spoil | None = None) -> None:
     """Train two seeds as one stack, with a checkpoint after each block; sign each report beside `root`."""
     torch.set_num_threads(1)
-    training.CHECKPOINT_SECONDS = 0
+    stack.CHECKPOINT_SECONDS = 0
     training.numerics_digest = lambda estimator: (
         estimator
     )  # reading the package would take longer than the run

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from aevb import data, jobs, training
+from aevb import data, jobs, stack
 from aevb.__main__ import main
 from aevb.experiments import Job, canonical
 from aevb.interrupts import Interrupted
@@ -18,20 +18,20 @@ from test_training import ONE, TWO, assert_same_run, trainer
 
 @pytest.fixture
 def every_block_is_saved(monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(stack, "CHECKPOINT_SECONDS", 0)
 
 
 @pytest.fixture
 def stacks(monkeypatch):
     """The seeds and first step of each stack that trains."""
     seen = []
-    genuine = training._Stack.advance
+    genuine = stack.Stack.advance
 
     def advance(stack, *args):
         seen.append((tuple(run.member.seed for run in stack.runs), stack.runs[0].trace.step))
         return genuine(stack, *args)
 
-    monkeypatch.setattr(training._Stack, "advance", advance)
+    monkeypatch.setattr(stack.Stack, "advance", advance)
     return seen
 
 

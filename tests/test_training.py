@@ -1,4 +1,4 @@
-"""training.py: runs that resume, extend, stack and diverge, on 16 made-up pixels."""
+"""training.py and stack.py: runs that resume, extend, stack and diverge, on 16 made-up pixels."""
 
 import itertools
 import math
@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from aevb import UserError, energy, engine, training, trees
+from aevb import UserError, energy, engine, stack, training, trees
 from aevb.engine import Engine
 from aevb.experiments import Cell
 from aevb.schedule import report_points
+from aevb.stack import Member, Run
 from aevb.store import Record
-from aevb.training import Member, Run, Trainer
+from aevb.training import Trainer
 from helpers import CPU, CUDA, equal, rejects, two_kinds
 
 ONE, TWO = Member(0, 0.1), Member(1, 0.05)
@@ -81,7 +82,7 @@ def interrupted(monkeypatch, trainer, members, samples, blocks, **kwargs):
 
     with monkeypatch.context() as patch:
         patch.setattr(Engine, "train_block", train_block)
-        patch.setattr(training, "CHECKPOINT_SECONDS", -1)
+        patch.setattr(stack, "CHECKPOINT_SECONDS", -1)
         with pytest.raises(Killed):
             trainer.train(members, samples, **kwargs)
 
@@ -219,7 +220,7 @@ def used(monkeypatch):
 
     using(engine, "build", 50)
     using(Engine, "train_block", 8)
-    using(training, "mean_elbo", 100)
+    using(stack, "mean_elbo", 100)
     counter = energy.Counter(lambda: count["joules"], 1.0, 10**9)
     monkeypatch.setattr(energy, "meter", lambda device: energy.Meter([counter], energy.all_of_it))
     return count
@@ -244,7 +245,7 @@ def test_costs_of_sittings_add_up_whoever_trained_beside(tmp_path, used):
 
 
 def test_a_checkpoint_between_two_reports_has_what_was_used_until_then(tmp_path, used, monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)  # after every block
+    monkeypatch.setattr(stack, "CHECKPOINT_SECONDS", -1)  # after every block
 
     def killed(traces):
         if traces[0].samples == 80_000:  # a report point; 70 000 is none

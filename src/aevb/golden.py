@@ -18,8 +18,9 @@ from aevb.config import Config
 from aevb.data import Split
 from aevb.experiments import Cell, Strict
 from aevb.references import Certificate
+from aevb.stack import Member
 from aevb.toy import double
-from aevb.training import Member, Trainer
+from aevb.training import Trainer
 
 SAMPLES = 20_000  # 200 steps of 100
 FULL_BATCH_SAMPLES = 200_000  # of Monte Carlo EM, whose steps take thousands

@@ -15,8 +15,9 @@ from aevb.files import write_table, write_text
 from aevb.jobs.compute import choose_device, kept_weights, trained, unit_points, versions
 from aevb.jobs.evidence import estimator
 from aevb.references import SPLITS, Batch, Seed
+from aevb.stack import Run
 from aevb.streams import stream
-from aevb.training import Run, Trainer
+from aevb.training import Trainer
 
 DECIMALS = 4  # of a nat, in references and in what is held against them
 BATCHES = TypeAdapter(list[Batch])

@@ -17,7 +17,8 @@ from aevb.bounds import to_unit
 from aevb.experiments import Job, Search
 from aevb.files import write_table, write_text
 from aevb.progress import Progress
-from aevb.training import Member, Run, Trainer
+from aevb.stack import Member, Run
+from aevb.training import Trainer
 
 CURVE_COLUMNS = ["samples", "split", "bound", "seconds"]
 

@@ -9,7 +9,8 @@ import torch
 from aevb import UserError, data, provenance
 from aevb import release as archives
 from aevb.experiments import Search
-from aevb.training import Member, Trainer
+from aevb.stack import Member
+from aevb.training import Trainer
 
 
 def release(
