@@ -61,6 +61,7 @@ def of_one_run(found: pd.DataFrame) -> NDArray[np.float64]:
 
 def curve_by_curve(ours: pd.DataFrame, paper: pd.DataFrame) -> str:
     """A row a panel; bold: the paper's run lies outside of the interval of one of ours."""
+    seeds = panels(ours, paper, max(SAMPLES)).set_index([*KIND, "n_latent"])["n"]
     columns = {f"{split}, {samples / 1e6:g} M": (samples, split) for samples in SAMPLES for split in SPLITS}
     said = {}
     for column, (samples, split) in columns.items():
@@ -69,11 +70,11 @@ def curve_by_curve(ours: pd.DataFrame, paper: pd.DataFrame) -> str:
         shown = [f"{less:+.1f} ± {width:.1f}" for less, width in zip(found["difference"], half, strict=True)]
         inside = found["difference"].abs() <= half
         cells = [cell if held else f"**{cell}**" for cell, held in zip(shown, inside, strict=True)]
-        said[column] = pd.Series(cells, pd.MultiIndex.from_frame(found[[*KIND, "n_latent", "n"]]))
+        said[column] = pd.Series(cells, pd.MultiIndex.from_frame(found[[*KIND, "n_latent"]]))
     table = pd.DataFrame(said).fillna("–")
     rows = [
-        (kind_name(dataset, method), *numbers, *cells)
-        for (dataset, method, *numbers), cells in zip(table.index, table.to_numpy(), strict=True)
+        (kind_name(dataset, method), n_latent, seeds.get((dataset, method, n_latent), "–"), *cells)
+        for (dataset, method, n_latent), cells in zip(table.index, table.to_numpy(), strict=True)
     ]
     return markdown.table(["Figure 2", "N_z", "seeds", *columns], "l" + "r" * (2 + len(columns)), rows)
 

@@ -30,6 +30,7 @@ def test_a_gpu_is_one_that_the_driver_has(driver, count, found):
     [
         *[("", False), (" ", False), ("-1", False), ("-1,0", False), ("NoDevFiles", False)],
         *[("0", True), ("1,-1", True), (" 1", True), ("GPU-0a1b", True), ("MIG-0a1b", True)],
+        *[("2", False), ("7,0", False)],  # there are two
     ],
 )
 def test_a_gpu_that_jobs_do_not_see_is_none(driver, monkeypatch, listed, found):

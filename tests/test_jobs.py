@@ -172,6 +172,7 @@ def test_asking_for_a_gpu_where_there_is_none_says_what_to_do(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(UserError, match="device: auto or cpu"):
         compute.choose_device("cuda", 1)
+    monkeypatch.setattr("aevb.gpu.visible", lambda: False)
     assert compute.choose_device("auto", 1).type == "cpu"
     monkeypatch.setattr("aevb.gpu.visible", lambda: True)  # jobs were planned for one
     with pytest.raises(UserError, match=r"torch .* cannot use it: .*device: cpu"):

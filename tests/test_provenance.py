@@ -174,6 +174,6 @@ def test_a_module_whose_package_cannot_be_imported_is_refused_by_name(tmp_path, 
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(
-        UserError, match=f"no module {folder.name}.mine for an estimator: (Runtime|Syntax)Error"
+        UserError, match=f"{folder.name}.mine, an estimator, cannot be imported: (Runtime|Syntax)Err"
     ):
         provenance.estimator("mine", f"{folder.name}.mine")

@@ -605,6 +605,7 @@ def test_what_no_chosen_dataset_has_is_refused_by_the_name_of_its_section(source
             "No figure trains digits/iwae/h50-z3-n1500",
         ),
         ("results/runs/digits/aevb/h50-z999-n1500/seed0/cell.json", "has no cell digits/aevb/h50-z999-n1500"),
+        ("results/runs/digits/nothing/h50-z3-n1500/seed0/cell.json", "no estimator nothing"),
         ("results/release/paper.tar", "No rule to produce results/release/paper.tar"),
     ],
 )

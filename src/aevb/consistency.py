@@ -30,7 +30,7 @@ def check(config: "Config") -> None:
     for name in (*get_args(Figure), *get_args(Study)):
         for dataset, grid in config.grids(name).items():
             _check_grid(config, name, dataset, grid)
-    _check_searches(config)
+    _check_warm_up(config)
     _check_gradients(config)
 
 
@@ -104,8 +104,9 @@ def _check_comparison(config: "Config") -> None:
         )
 
 
-def _check_searches(config: "Config") -> None:
-    """A search must go beyond the warm-up, in which no candidate moves: else it would choose among equals."""
+def _check_warm_up(config: "Config") -> None:
+    """Searches and runs must go beyond the warm-up, in which no weight moves: a search would choose among equals, and
+    a run's start would pass for its end."""
     own = {
         name
         for where in (*get_args(Figure), "full_vb")
@@ -121,10 +122,18 @@ def _check_searches(config: "Config") -> None:
         for dataset, grid in config.grids("comparison").items()
         for name in grid.estimators
     ]
+    names: list[Figure | Study] = [*get_args(Figure), *get_args(Study)]
+    lengths += [
+        (f"scales.{config.scale}.samples.{where}", name, config.budget.budget(where, dataset))
+        for where in names
+        for dataset, grid in config.grids(where).items()
+        for name in grid.estimators
+        if dataset in config.datasets
+    ]
     idle = {name: of.warm_up * config.training.batch_size for name, of in config.estimators.items()}
     short = {where: idle[name] for where, name, length in lengths if 0 < idle[name] >= length}
     waits = f"ends within the warm-up, which takes {max(short.values(), default=0)} samples"
-    _require(not short, f"{', '.join(short)}: such a search {waits}; make it longer")
+    _require(not short, f"{', '.join(short)}: such a run {waits}; make it longer")
 
 
 def _check_gradients(config: "Config") -> None:

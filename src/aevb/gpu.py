@@ -5,14 +5,15 @@ import re
 
 import pynvml
 
-IDENTIFIER = r"\d+|(GPU|MIG)-.+"  # of a device, by its number or its name
+NAME = "(GPU|MIG)-"  # how a device's begins, where the list has no number
 
 
 def visible() -> bool:
     """Whether there is a GPU that CUDA_VISIBLE_DEVICES, which jobs inherit, does not hide."""
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+    count = _installed()
     # CUDA reads the list up to the first that it cannot have, as -1, or Slurm's NoDevFiles
-    return re.fullmatch(IDENTIFIER, first) is not None and _installed() > 0
+    return count > 0 and (int(first) < count if first.isdigit() else re.match(NAME, first) is not None)
 
 
 def _installed() -> int:

@@ -33,8 +33,10 @@ def _installed(module: str) -> Path:
     find_here()
     try:
         found = importlib.util.find_spec(module)
-    except Exception as error:  # of its package, which is imported on the way, any
-        raise UserError(f"There is no module {module} for an estimator: {error!r}.") from error
+    except (ImportError, ValueError) as error:
+        raise UserError(f"There is no module {module} for an estimator: {error}.") from error
+    except Exception as error:  # its package is imported on the way
+        raise UserError(f"The package of {module}, an estimator, cannot be imported: {error!r}.") from error
     if found is None or found.origin is None:
         raise UserError(f"There is no module {module} for an estimator; a path must end in .py.")
     return Path(found.origin)

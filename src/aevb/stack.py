@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from aevb import UserError, divergence, energy, engine, estimators, trees
+from aevb import divergence, energy, engine, estimators, trees
 from aevb.bounds import mean_elbo, to_unit
 from aevb.divergence import Fault
 from aevb.engine import Engine, Minibatches
@@ -52,22 +52,11 @@ class Stack:
         self.test_points = torch.from_numpy(trainer.data.test).to(trainer.device)
         self.rows = cell.n_train if self.estimator.full_batch else cell.batch_size
         self.step_samples = self.rows * self.estimator.evaluations
-        self._require_updates(samples)
         self.block_steps = max(1, BLOCK // self.step_samples)
         self.samples = samples
         self.state = trees.concatenate([run.state for run in runs])
         self.has_bound = bool(self.state.params.phi)
         self.meter = energy.meter(trainer.device)
-
-    def _require_updates(self, samples: int) -> None:
-        """No weight moves in the warm-up: what ends within it is the start, and would pass for a result."""
-        cell = self.trainer.cell
-        if cell.warm_up * self.step_samples >= samples:
-            updates = f"{samples} samples are {samples // self.step_samples} updates"
-            raise UserError(
-                f"{cell.path}: {updates}, and no weight moves in the first {cell.warm_up}. Train longer, or give "
-                f"estimators.{cell.estimator} a smaller warm_up."
-            )
 
     @cached_property
     def engine(self) -> Engine:

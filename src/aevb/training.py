@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from aevb import estimators, interrupts, models, provenance, trees
+from aevb import UserError, estimators, interrupts, models, provenance, trees
 from aevb.data import Split
 from aevb.experiments import Cell
 from aevb.interrupts import Interrupted
@@ -75,7 +75,7 @@ class Trainer:
         progress: called after every block with the traces of the runs that train side by side.
 
         Raises Interrupted at the end of a block after SIGINT or SIGTERM; what was trained is saved. Raises ValueError
-        where `samples` is no report point, and UserError where all of them would go into the warm-up.
+        where `samples` is no report point, and UserError where no weight has moved, as in the warm-up.
         """
         if samples not in report_points(samples):
             raise ValueError(f"a run ends at a report point (see aevb.schedule), not at {samples} samples")
@@ -94,7 +94,20 @@ class Trainer:
                 trained |= {run.member: run for run in stack.advance(progress, stopped)}
             if number := stopped():  # also where nothing was left to train
                 raise Interrupted(number)
+        for run in trained.values():
+            self._require_motion(run)
         return [trained[member] for member in members]
+
+    def _require_motion(self, run: Run) -> None:
+        """A run that ends within the warm-up is at its start, which would pass for a result."""
+        start = initial_weights(self.model, run.member.seed, self.device)
+        if trees.equal(start.theta, run.state.params.theta):
+            cell, trace = self.cell, run.trace
+            raise UserError(
+                f"{cell.path}: in {trace.samples} samples, {trace.step} steps, no weight has moved: Adagrad's "
+                f"warm-up lasts {cell.warm_up} updates. Train longer, or give estimators.{cell.estimator} a smaller "
+                "warm_up."
+            )
 
     def _resume(self, member: Member, store: RunStore, record: Record | None) -> Run:
         params = initial_weights(self.model, member.seed, self.device)

@@ -88,6 +88,8 @@ def code_of(name):
 def promises_of(wildcards):
     """An estimator of the reader's is held to the rules before anything is trained with it."""
     name = wildcards.estimator
+    if name not in EXPERIMENTS.estimators:
+        raise WorkflowError(f"config.yaml has no estimator {name}.")
     added = EXPERIMENTS.estimators[name].source
     return f"results/conformance/{name}.txt" if added else []
 
@@ -149,7 +151,7 @@ def beside_rivals(cells, files):
                 f"There is nothing to compare with {baseline}: name an estimator under comparison.estimators in"
                 " config.yaml, or your own with --config add=path/to/mine.py."
             )
-        return fitting(files, lists=2)
+        return listed(files)(wildcards)
 
     return asked
 
