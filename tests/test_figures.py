@@ -115,6 +115,16 @@ def test_where_one_seed_went_further_its_line_is_thinner_and_its_interval_is_no_
     assert [segment[0][0] for segment in bars.get_segments()] == [3, 4]
 
 
+def test_one_point_of_several_seeds_has_a_bar():
+    curve = pd.DataFrame(
+        {"samples": [63.0], "nats": [-147.0], "n_seeds": [3], "low": [-151.0], "high": [-143.0]}
+    )
+    axes = Figure().subplots()
+    drawing.draw_curve(axes, curve, "-", "red")
+    [bars] = axes.collections
+    assert [segment.tolist() for segment in bars.get_segments()] == [[[63.0, -151.0], [63.0, -143.0]]]
+
+
 def test_bands_only_where_there_are_seeds(figure2):
     bands = [
         sum(isinstance(artist, PolyCollection) for artist in axes.collections) for axes in panels(figure2)

@@ -35,8 +35,8 @@ def method_colours(methods: Iterable[str]) -> dict[str, str]:
 
 
 def draw_curve(axes: Axes, curve: pd.DataFrame, line_style: str, colour: str) -> None:
-    """One method's rows of `curves.over_seeds`: a band over seeds, a bar where there is one seed; thinner where fewer
-    seeds went further."""
+    """One method's rows of `curves.over_seeds`: a band over seeds, a bar where there is one seed, or one point of
+    several; thinner where fewer seeds went further."""
     line: dict[str, Any] = {"linestyle": line_style, "color": colour}
     line["marker"] = "." if len(curve) < FEW_POINTS else ""  # a curve of one point is no line
     all_seeds = int((curve["n_seeds"] == curve["n_seeds"].max()).sum())
@@ -44,11 +44,12 @@ def draw_curve(axes: Axes, curve: pd.DataFrame, line_style: str, colour: str) ->
     axes.plot(samples[:all_seeds], nats[:all_seeds], **line)
     if all_seeds < len(curve):
         axes.plot(samples[all_seeds - 1 :], nats[all_seeds - 1 :], linewidth=FEWER_SEEDS, **line)
-    several = curve[curve["n_seeds"] > 1]
-    if len(several):
-        band = several["samples"], several["low"], several["high"]
-        axes.fill_between(*band, color=colour, alpha=0.1, linewidth=0)
-    single = curve[(curve["n_seeds"] == 1) & curve["low"].notna()]
+    several = curve["n_seeds"] > 1
+    shaded = several & (several.sum() > 1)  # a band of one point has no area
+    if shaded.any():
+        at = curve[shaded]
+        axes.fill_between(at["samples"], at["low"], at["high"], color=colour, alpha=0.1, linewidth=0)
+    single = curve[~shaded & curve["low"].notna()]
     if len(single):
         bars: dict[str, Any] = {"yerr": single["high"] - single["nats"], "fmt": "none", "ecolor": colour}
         axes.errorbar(single["samples"], single["nats"], elinewidth=0.5, alpha=0.6, **bars)
