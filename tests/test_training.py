@@ -314,6 +314,26 @@ def test_a_run_that_ends_within_the_warm_up_is_refused(tmp_path, name, updates):
     assert [run.member for run in runs] == [ONE, TWO]
 
 
+def test_a_run_that_diverged_in_its_warm_up_is_told_as_that(tmp_path, monkeypatch):
+    genuine = training.estimators.load
+
+    def load(name, source):
+        def build(*arguments, **settings):
+            estimator = genuine(name, source)(*arguments, **settings)
+
+            def step(state, x, noise):
+                state, info = estimator.step(state, x, noise)
+                return state, info._replace(bound=info.bound * math.nan)
+
+            return estimator._replace(step=step)
+
+        return build
+
+    monkeypatch.setattr(training.estimators, "load", load)
+    [run] = trainer(tmp_path, warm_up=200).train([ONE], 10_000)
+    assert run.trace.diverged_at == 10_000
+
+
 def test_a_run_ends_at_a_report_point(tmp_path):
     with pytest.raises(ValueError, match=r"report point.* not at 35000 samples"):
         trainer(tmp_path).train([ONE], 35_000)

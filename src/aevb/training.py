@@ -95,7 +95,8 @@ class Trainer:
             if number := stopped():  # also where nothing was left to train
                 raise Interrupted(number)
         for run in trained.values():
-            self._require_motion(run)
+            if run.trace.diverged_at is None:
+                self._require_motion(run)
         return [trained[member] for member in members]
 
     def _require_motion(self, run: Run) -> None:
