@@ -267,8 +267,8 @@ def test_a_run_of_which_a_part_was_not_metered_has_no_joules(tmp_path, used, mon
     assert run.store.load_weights(60_000).meta["joules"] is None, "in a file that others than Python read"
 
 
-def test_the_running_bound_is_the_mean_of_the_minibatch_bounds_since_the_last_report(tmp_path, monkeypatch):
-    bounds = []
+def every_step_says(monkeypatch, told):
+    """From here on each step of every estimator says what `told` makes of its Info."""
     genuine = training.estimators.load
 
     def load(name, source):
@@ -277,14 +277,23 @@ def test_the_running_bound_is_the_mean_of_the_minibatch_bounds_since_the_last_re
 
             def step(state, x, noise):
                 state, info = estimator.step(state, x, noise)
-                bounds.append(info.bound.item())
-                return state, info
+                return state, told(info)
 
             return estimator._replace(step=step)
 
         return build
 
     monkeypatch.setattr(training.estimators, "load", load)
+
+
+def test_the_running_bound_is_the_mean_of_the_minibatch_bounds_since_the_last_report(tmp_path, monkeypatch):
+    bounds = []
+
+    def told(info):
+        bounds.append(info.bound.item())
+        return info
+
+    every_step_says(monkeypatch, told)
     monkeypatch.setattr(engine, "build", Engine)  # which calls every step
     run = trainer(tmp_path).train([ONE], 50_000)[0]
     assert len(bounds) == 500
@@ -304,9 +313,7 @@ def test_snapshots_are_kept_where_asked_and_are_the_weights_of_a_run_of_that_len
     assert run.store.load_weights(30_000).meta["member"] == [0, 0.1]
 
 
-@pytest.mark.parametrize(
-    ("name", "updates"), [("aevb", 500), ("mcem", 5 * 60)]
-)  # of 50 000 samples, in blocks
+@pytest.mark.parametrize(("name", "updates"), [("aevb", 500), ("mcem", 5 * 60)])  # in blocks
 def test_a_run_that_ends_within_the_warm_up_is_refused(tmp_path, name, updates):
     with pytest.raises(UserError, match=rf"no weight has moved: .* {updates} updates.* estimators\.{name}"):
         trainer(tmp_path, name, warm_up=updates).train([ONE, TWO], 50_000)
@@ -315,21 +322,7 @@ def test_a_run_that_ends_within_the_warm_up_is_refused(tmp_path, name, updates):
 
 
 def test_a_run_that_diverged_in_its_warm_up_is_told_as_that(tmp_path, monkeypatch):
-    genuine = training.estimators.load
-
-    def load(name, source):
-        def build(*arguments, **settings):
-            estimator = genuine(name, source)(*arguments, **settings)
-
-            def step(state, x, noise):
-                state, info = estimator.step(state, x, noise)
-                return state, info._replace(bound=info.bound * math.nan)
-
-            return estimator._replace(step=step)
-
-        return build
-
-    monkeypatch.setattr(training.estimators, "load", load)
+    every_step_says(monkeypatch, lambda info: info._replace(bound=info.bound * math.nan))
     [run] = trainer(tmp_path, warm_up=200).train([ONE], 10_000)
     assert run.trace.diverged_at == 10_000
 
