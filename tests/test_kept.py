@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from aevb import UserError, kept
-from aevb.experiments import CERTIFIED, Cell
+from aevb.experiments import AS_PUBLISHED, CERTIFIED, Cell
 from aevb.kept import BOUNDS, CERTIFICATE, LIKELIHOODS, NOTHING, RUN, Kept
 
 ROOT = Path(__file__).parents[1]
@@ -100,7 +100,11 @@ def test_a_run_whose_log_likelihood_would_be_lost_or_of_fewer_points_is_refused(
 
 def test_log_likelihoods_at_other_samples_are_named_where_the_kept_ones_would_be_lost():
     given = run(samples=400, likelihood=-139.0)
-    others = given._replace(likelihoods=given.likelihoods.query("samples > 200"))
+    found = given.likelihoods.query("samples > 200")
+    published = given.likelihoods.assign(
+        evidence_estimator=AS_PUBLISHED
+    )  # another estimator's, of all samples
+    others = given._replace(likelihoods=pd.concat([found, published]))
     with pytest.raises(UserError, match=r"at 100 samples .* has it at 300, 400 \(of 1000 points\)"):
         add(run(likelihood=-140.0), others)
 

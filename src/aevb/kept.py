@@ -153,7 +153,8 @@ def _require_evidence(old: pd.DataFrame, new: pd.DataFrame) -> None:
     lost = pairs[~(pairs["n_points_new"] >= pairs["n_points"])]
     if len(lost):
         at = lost.iloc[0]
-        given = new.merge(lost.iloc[:1][[*RUN, "split"]], on=[*RUN, "split"])
+        same = [name for name in ESTIMATE if name != "samples"]
+        given = new.merge(lost.iloc[:1][same], on=same)
         there = ", ".join(map(str, sorted({*given["samples"]})))
         has = f"has it at {there} (of {given['n_points'].max()} points)" if there else "has none"
         raise UserError(
