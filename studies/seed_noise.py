@@ -23,6 +23,7 @@ from aevb.datasets import dataset_name
 SAMPLES = (1_000_000, 10_000_000)
 SPLITS = ("train", "test")
 KIND = ["dataset", "method"]
+PANEL = [*KIND, "n_latent"]
 
 
 def panels(ours: pd.DataFrame, paper: pd.DataFrame, samples: int, split: str = "test") -> pd.DataFrame:
@@ -31,13 +32,12 @@ def panels(ours: pd.DataFrame, paper: pd.DataFrame, samples: int, split: str = "
 
     ours: as `curves.figure2_curves` gives them. paper: as results/reference/paper.csv.
     """
-    panel = [*KIND, "n_latent"]
-    at = ours[(ours["samples"] == samples) & (ours["split"] == split)].groupby(panel)["nats"]
+    at = ours[(ours["samples"] == samples) & (ours["split"] == split)].groupby(PANEL)["nats"]
     found = pd.DataFrame({"n": at.count(), "mean": at.mean(), "variance": at.var()})
     found = found[(found["n"] > 1) & (found["n"] == at.size())].reset_index()
     shown = paper[(paper["figure"] == 2) & (paper["split"] == split) & (paper["samples"] > 0)]
-    theirs = shown.groupby(panel)
-    names = found[panel].itertuples(index=False, name=None)
+    theirs = shown.groupby(PANEL)
+    names = found[PANEL].itertuples(index=False, name=None)
     values = [float(curves.interpolate(theirs.get_group(name), samples)) for name in names]
     return found.assign(difference=found["mean"] - values)
 
@@ -59,24 +59,31 @@ def of_one_run(found: pd.DataFrame) -> NDArray[np.float64]:
     return intervals.of_one_more(of_mean, found["n"])
 
 
+def every_panel(ours: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
+    """`panels` of all SAMPLES and SPLITS, which are columns too, with `one_more`, the interval of `of_one_run`."""
+    found = pd.concat(
+        [
+            panels(ours, paper, samples, split).assign(samples=samples, split=split)
+            for samples in SAMPLES
+            for split in SPLITS
+        ]
+    )
+    return found.assign(one_more=of_one_run(found))
+
+
 def curve_by_curve(ours: pd.DataFrame, paper: pd.DataFrame) -> str:
     """A row a panel; bold: the paper's run lies outside of the interval of one of ours."""
-    seeds = panels(ours, paper, max(SAMPLES)).set_index([*KIND, "n_latent"])["n"]
-    columns = {f"{split}, {samples / 1e6:g} M": (samples, split) for samples in SAMPLES for split in SPLITS}
-    said = {}
-    for column, (samples, split) in columns.items():
-        found = panels(ours, paper, samples, split)
-        half = of_one_run(found)
-        shown = [f"{less:+.1f} ± {width:.1f}" for less, width in zip(found["difference"], half, strict=True)]
-        inside = found["difference"].abs() <= half
-        cells = [cell if held else f"**{cell}**" for cell, held in zip(shown, inside, strict=True)]
-        said[column] = pd.Series(cells, pd.MultiIndex.from_frame(found[[*KIND, "n_latent"]]))
-    table = pd.DataFrame(said).fillna("–")
+    found = every_panel(ours, paper)
+    at = found["split"] + ", " + (found["samples"] // 1_000_000).astype(str) + " M"
+    cells = found["difference"].map("{:+.1f}".format) + " ± " + found["one_more"].map("{:.1f}".format)
+    found["cell"] = cells.where(found["difference"].abs() <= found["one_more"], "**" + cells + "**")
+    shown = found.assign(at=at).pivot(index=PANEL, columns="at", values="cell")[at.unique()].fillna("–")
+    seeds = found.groupby(PANEL)["n"].max()
     rows = [
-        (kind_name(dataset, method), n_latent, seeds.get((dataset, method, n_latent), "–"), *cells)
-        for (dataset, method, n_latent), cells in zip(table.index, table.to_numpy(), strict=True)
+        (kind_name(dataset, method), n_latent, seeds[dataset, method, n_latent], *values)
+        for (dataset, method, n_latent), values in zip(shown.index, shown.to_numpy(), strict=True)
     ]
-    return markdown.table(["Figure 2", "N_z", "seeds", *columns], "l" + "r" * (2 + len(columns)), rows)
+    return markdown.table(["Figure 2", "N_z", "seeds", *shown], "l" + "r" * (2 + len(shown.columns)), rows)
 
 
 def kind_by_kind(ours: pd.DataFrame, paper: pd.DataFrame) -> str:

@@ -114,12 +114,7 @@ def test_the_page_says_how_far_the_papers_run_is_from_our_seeds():
 
 def of_mnist(ours, paper):
     """Of MNIST's curves in Figure 2, by method, N_z, samples and split: the difference and that of one more run."""
-    found = pd.concat(
-        seed_noise.panels(ours, paper, at, split).assign(samples=at, split=split)
-        for at in seed_noise.SAMPLES
-        for split in seed_noise.SPLITS
-    ).query("dataset == 'mnist'")
-    found["one_more"] = seed_noise.of_one_run(found)
+    found = seed_noise.every_panel(ours, paper).query("dataset == 'mnist'")
     return found.set_index(["method", "n_latent", "samples", "split"]).sort_index()
 
 
