@@ -210,6 +210,34 @@ def test_the_evidence_of_ppca_is_exact_within_bias_and_standard_error(n_latent, 
     check_evidence(plainly, n_latent, mode, 100)
 
 
+def pooled_as_independent(cross_fitted):
+    """The error of the mean of both halves as if neither knew of the other."""
+
+    def run(*arguments):
+        result = cross_fitted(*arguments)
+        return result._replace(std_error=result.std_error / 2**0.5)
+
+    return run
+
+
+def check_claimed_error(run, n_latent):
+    """One point, many times: what its estimates spread is at most the error that they claim, and not far below."""
+    model, params, x = problem(n_latent, 1)
+    n_times = 2000
+    result = run(evidence, model, params, x.expand(n_times, -1), [generator(7)], draws=100)
+    spread, claimed = result.estimate[0].std(), result.std_error[0].square().mean().sqrt()
+    uncertain = SDS / math.sqrt(2 * n_times)  # of a standard deviation, relative
+    assert 1 - uncertain < claimed / spread < 2**0.5 * (1 + uncertain)
+
+
+@pytest.mark.usefixtures("draws_are_independent")
+@pytest.mark.parametrize("n_latent", [2, 3])
+def test_the_halves_of_the_chains_are_not_counted_as_independent(n_latent):
+    check_claimed_error(plainly, n_latent)
+    pooled = patched(appendix_d, "cross_fitted", pooled_as_independent)
+    rejects(lambda run: check_claimed_error(run, n_latent), pooled)
+
+
 class NoPrior(PPCA):
     def log_joint(self, theta, x, z):
         return self.log_likelihood(theta, x, z)
@@ -502,11 +530,11 @@ class Cliff(PPCA):
 
 @pytest.mark.usefixtures("no_false_alarms")
 @pytest.mark.parametrize("mode", ESTIMATORS)
-def test_a_chain_that_never_moved_is_refused_by_the_whole_estimator(mode):
+def test_a_density_that_is_no_number_is_refused_as_that_though_its_chains_never_move(mode):
     model, params, x = problem(2, 3, model=Cliff)
     x[1, 0] = 7
     result = ESTIMATORS[mode](model, params, x, [generator(2)], warm_up=60)
-    assert result.refusal.tolist() == [[Refusal.NONE, Refusal.STUCK, Refusal.NONE]]
+    assert result.refusal.tolist() == [[Refusal.NONE, Refusal.NOT_FINITE, Refusal.NONE]]
     assert result.acceptance[0, 1] == 0
     error = (result.estimate - PPCA.log_evidence(model, params.theta, x[None]))[0, [0, 2]]
     assert error.abs().max() < 1
@@ -525,7 +553,7 @@ def test_a_model_that_diverged_is_refused_and_leaves_the_others_alone(mode):
     named["theta.w_h"] = named["theta.w_h"].clone()
     named["theta.w_h"][1] = math.nan
     result = run(trees.rebuild(params, named))
-    assert (result.refusal[1] == Refusal.STUCK).all()
+    assert (result.refusal[1] == Refusal.NOT_FINITE).all()
     assert not result.refused[0].any()
     for mine, before in zip(result, well, strict=True):
         assert equal(mine[0], before[0])

@@ -46,9 +46,9 @@ class Evidence(NamedTuple):
     estimate is in nats, whether to be trusted or not; std_error its Monte Carlo error, autocorrelation included.
     Of the weights averaged: ess is their effective number, largest_share the largest one's part of their sum,
     log_range the range of their logarithms, k_hat the shape of their tail (Vehtari et al. 2024), the variance being
-    finite below 0.5; a mean is refused above 0.7, and between the two std_error is smaller than the true error.
-    acceptance is that of HMC, r_hat the largest split R-hat of a coordinate. Diagnostics that an estimator does not
-    have are NaN. refusal holds a `Refusal`.
+    finite below 0.5; a mean is refused above 0.7, and std_error is smaller than the true error from 0.5 on and where
+    a mean is refused. acceptance is that of HMC, r_hat the largest split R-hat of a coordinate. Diagnostics that an
+    estimator does not have are NaN. refusal holds a `Refusal`.
     """
 
     estimate: Tensor
