@@ -7,14 +7,14 @@ import pytest
 from aevb import bound_and_likelihood
 
 
-def side_by_side(**likelihoods):
-    """One run whose estimators give these values; appendix_d is refused where it is NaN."""
+def side_by_side(refused=(), **likelihoods):
+    """One run whose estimators give these values; appendix_d is refused where it is NaN, bounds where named."""
     estimators = {"bound": "elbo", "appendix_d": "appendix_d_robust"}
     identity = {"dataset": "mnist", "estimator": "aevb", "n_hidden": 100, "n_latent": 3, "n_train": 1000}
     rows = [
         identity
         | {"seed": 0, "split": "test", "samples": samples, "n_points": 10, "std_error": 0.3}
-        | {"evidence_estimator": estimators.get(name, name)}
+        | {"evidence_estimator": estimators.get(name, name), "n_refused": int(name in refused)}
         | {"log_likelihood": value if name == "appendix_d" else np.nan}
         | {"lower_bound": np.nan if name == "appendix_d" else value}
         for name, value in likelihoods.items()
@@ -45,3 +45,11 @@ def test_a_method_without_an_encoder_has_no_bound_and_no_gap():
     [row] = side_by_side(bound=np.nan, importance=-128.0, annealed=-128.5).to_dict("records")
     assert row["log_likelihood_from"] == "importance"
     assert np.isnan(row["gap"])
+
+
+@pytest.mark.parametrize("refused", ["annealed", "bound"])
+def test_the_gap_of_a_refused_estimate_has_no_error(refused):
+    values = {"bound": -130.0, "importance": -128.5, "annealed": -127.5}
+    [row] = side_by_side(refused=(refused,), **values).to_dict("records")
+    assert row["gap"] == 2.5
+    assert np.isnan(row["gap_error"])
