@@ -96,6 +96,16 @@ def noisy(n, spread):
     return {FIGURE2[0].path: [batch(better, FIGURE2[0])], FIGURE2[1].path: [batch(worse, FIGURE2[1])]}
 
 
+def test_log_px_of_runs_that_end_elsewhere_is_not_compared():
+    ends = list(zip(FIGURE3[:2], (2.0, 1.0), strict=True))
+    [found] = claims.claims((), FIGURE3[:2])
+    together, apart = runs(ends), runs(ends)
+    path = found.better.path
+    apart[path] = [batch([seed(k, 2 + k / 10, (*POINTS, 10_000_000)) for k in range(4)], found.better)]
+    verdict = [claims.table([found], some)[0]["verdict"] for some in (together, apart)]
+    assert verdict == ["holds", "undecided"]
+
+
 def test_a_difference_that_the_seeds_do_not_settle_is_undecided():
     [row] = claims.table(claims.claims(FIGURE2[:2], ()), noisy(4, 3.0))
     assert row["verdict"] == "undecided"

@@ -52,6 +52,17 @@ def test_equal_seeds_with_equal_numbers_are_seen():
     assert row(run(first=1))["largest_paired_difference"] > 0
 
 
+def test_a_seed_without_a_number_is_not_equal_to_its_former_self():
+    seeds = [seed(0, NOISE[0]), seed(1, diverged=True)]
+    for order in (seeds, seeds[::-1]):
+        assert math.isnan(row([batch(order)])["largest_paired_difference"])
+
+
+def test_log_px_is_known_where_a_run_ends_and_nowhere_else():
+    assert np.isfinite(gate.values(LIKELIHOOD, KNOWN.seeds)).all()
+    assert np.isnan(gate.values(LIKELIHOOD._replace(samples=20_000), KNOWN.seeds)).all()
+
+
 def test_a_diverged_seed_fails_by_itself_and_is_never_averaged():
     found = row([batch([seed(0), seed(1, diverged=True), seed(2)])])
     assert (found["verdict"], found["n_diverged"]) == ("fail", 1)

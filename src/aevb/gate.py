@@ -76,8 +76,9 @@ def values(test: Number, seeds: Iterable[Seed]) -> Values:
 
 
 def _value(test: Number, seed: Seed) -> float:
-    known = dict(seed.curves.get(test.split, ())).get(test.samples)
-    value = seed.log_likelihood if test.metric == LIKELIHOOD else known
+    at_end = {seed.samples: seed.log_likelihood}  # where log p(x) is estimated, and nowhere else
+    curve = at_end if test.metric == LIKELIHOOD else dict(seed.curves.get(test.split, ()))
+    value = curve.get(test.samples)
     return math.nan if value is None else value
 
 
@@ -157,7 +158,7 @@ def _paired(test: Number, seeds: Sequence[Seed], known: Sequence[Seed]) -> float
     theirs = dict(zip([seed.seed for seed in known], values(test, known), strict=True))
     mine = zip([seed.seed for seed in seeds], values(test, seeds), strict=True)
     apart = [abs(value - theirs[seed]) for seed, value in mine if seed in theirs]
-    return float(max(apart)) if apart else math.nan
+    return float(np.max(apart)) if apart else math.nan  # not the built-in, which loses a NaN
 
 
 def in_words(row: pd.Series) -> str:
