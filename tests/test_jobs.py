@@ -208,6 +208,14 @@ def test_a_longer_search_of_the_same_cell_leaves_a_shorter_one_as_it_was(points,
     assert (longer["value"] != first["value"]).all()
 
 
+def test_a_method_without_a_bound_is_not_chosen_by_what_a_longer_search_has_seen(points, tmp_path):
+    searched(points, tmp_path, (0.01, 0.05), MCEM, samples=20_000)
+    with pytest.raises(UserError, match=r"trained to .* by a longer search.*search_samples"):
+        searched(points, tmp_path, (0.01, 0.05), MCEM, samples=10_000)
+    again = searched(points, tmp_path, (0.01, 0.05), MCEM, samples=20_000)
+    assert again["criterion"].tolist() == 2 * ["log_joint"]
+
+
 def test_a_candidate_that_diverges_is_recorded_and_not_chosen(points, tmp_path):
     table = searched(points, tmp_path, (HOPELESS, 0.05, 0.0001))
     assert table["diverged"].tolist() == [True, False, False]

@@ -17,6 +17,7 @@ from aevb.bounds import to_unit
 from aevb.experiments import Job, Search
 from aevb.files import write_table, write_text
 from aevb.progress import Progress
+from aevb.schedule import BLOCK
 from aevb.stack import Member, Run
 from aevb.training import Trainer
 
@@ -52,19 +53,30 @@ def step_size(
 
 
 def _candidate(search: Search, run: Run) -> dict[str, Any]:
-    """A candidate at the search's end, however far a longer search has trained it."""
+    """A candidate at the search's end, however far a longer search has trained it.
+
+    Raises UserError for a method without a bound that was trained further: its objective is known where it stands.
+    """
     bounds = [row for row in run.trace.rows if row["split"] == "train"]
     # a full-batch iteration is whole: its report may stand a little behind the end
     end = next((row for row in bounds if row["samples"] >= search.samples), bounds[-1] if bounds else None)
-    samples = end["samples"] if end else run.trace.samples
-    criterion, value = ("train_bound", end["bound"]) if end else ("log_joint", run.trace.surrogate)
+    trace = run.trace
+    # a run ends within a block, or a step that is longer, of where it was to end
+    if not end and trace.samples - search.samples >= max(BLOCK, trace.samples / trace.step):
+        raise aevb.UserError(
+            f"{run.store.folder} was trained to {trace.samples:,} samples by a longer search, and what it had "
+            f"reached at {search.samples:,} is not known: move this folder away to train it anew, or give "
+            f"estimators.{search.cell.estimator} the search_samples that it had."
+        )
+    samples = end["samples"] if end else trace.samples
+    criterion, value = ("train_bound", end["bound"]) if end else ("log_joint", trace.surrogate)
     return search.cell.identity | {
         "step_size": run.member.step_size,
         "seed": run.member.seed,
         "samples": samples,
         "criterion": criterion,
         "value": value,
-        "diverged": run.trace.lost_by(samples) or not np.isfinite(value),
+        "diverged": trace.lost_by(samples) or not np.isfinite(value),
     }
 
 
