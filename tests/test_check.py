@@ -236,10 +236,13 @@ def test_a_failing_or_stale_cell_closes_the_gate_by_name(tmp_path, verdict):
         check.verdict(*tables(tmp_path, ["pass", "pass", verdict]))
     assert "digits/aevb" not in str(error.value)
     assert "snakemake bless" in str(error.value)
+    assert "Claims" not in str(error.value)
 
 
-def test_a_broken_claim_that_is_due_closes_the_gate(tmp_path):
-    with pytest.raises(UserError, match="broken: shown"):
+def test_a_broken_claim_that_is_due_closes_the_gate_and_no_blessing_opens_it(tmp_path):
+    with pytest.raises(UserError, match="broken: shown") as error:
         check.verdict(
             *tables(tmp_path, ["pass"] * 3, [("shown", True, "broken"), ("early", False, "broken")])
         )
+    assert "snakemake bless" not in str(error.value)
+    assert "no reference" in str(error.value)

@@ -9,6 +9,10 @@ from aevb import UserError
 from aevb.experiments import Cell, path_of
 
 DIVERGED = ["diverged", "diverged_at", "diverged_step", "diverged_tensor"]
+REMEDY = (
+    "In config.yaml take the largest out of step_size.candidates, which are those of all cells, or give the search "
+    "more of estimators.NAME.search_samples, so that it sees them diverge"
+)
 COLUMNS = [*Cell.IDENTITY, "seed", "samples", *DIVERGED, "on_floor"]
 
 
@@ -29,6 +33,5 @@ def require(frame: pd.DataFrame) -> None:
         raise UserError(
             f"{len(lost)} of {len(frame)} runs diverged:\n"
             + "\n".join(lines)
-            + "\nFigures and tables are made, and show them as missing. Give these cells smaller "
-            "step_size.candidates in config.yaml, or mend their estimator."
+            + f"\nFigures and tables are made, and show them as missing. {REMEDY}, or mend their estimator."
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aevb import UserError, config, data, gate, golden, processor, references, regression
+from aevb import UserError, config, data, gate, golden, processor, references, regression, soundness
 from aevb.clone import commit
 from aevb.files import write_text
 from aevb.intervals import of_mean
@@ -103,8 +103,8 @@ def _checks(measured: dict[str, Batch], scale: str) -> list[str]:
         diverged = [seed.seed for seed in batch.seeds if seed.diverged]
         if diverged:
             raise UserError(
-                f"{path}: seeds {diverged} diverged, and nothing can be held against them: give the cell smaller "
-                "step_size.candidates in config.yaml, or leave it out."
+                f"{path}: seeds {diverged} diverged, and nothing can be held against them. {soundness.REMEDY}, or "
+                "leave the cell out."
             )
         if batch.numerics != numerics_digest(estimator(batch.cell.estimator, batch.cell.source)):
             raise UserError(

@@ -235,7 +235,12 @@ def verdict(regression_table: Path, claims_table: Path) -> None:
         cells = sorted({path_of(row) for _, row in bad.iterrows()})
         parts = [f"not as the reference: {', '.join(cells)}"] if cells else []
         parts += [f"broken: {', '.join(sorted(set(broken['claim'])))}"] if len(broken) else []
-        raise UserError(
-            f"The gate is closed; {'; '.join(parts)}. If a number was meant to move, commit its cause and then, "
-            'alone, the new reference: snakemake bless --config reason="..."'
-        )
+        word = f"The gate is closed; {'; '.join(parts)}."
+        if cells:
+            word += (
+                " If a number was meant to move, commit its cause and then, alone, the new reference: "
+                'snakemake bless --config reason="..." (a cell that diverged cannot be blessed).'
+            )
+        if len(broken):
+            word += " Claims are the paper's own, and no reference takes part in them."
+        raise UserError(word)
