@@ -12,17 +12,16 @@ into a copy of the source. The csv has the bounds along training, in nats per da
 import json
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 
 import alternatives
-import changes
 import figure2
 import pages
+import readings
 import seeds
-from frey_pace import FIVE_HUNDRED, WORKERS, shown, trained
+from frey_pace import FIVE_HUNDRED, shown, trained
 
 METHOD, LATENTS, SAMPLES = "wake_sleep", (2, 5, 10, 20), 1_000_000
 BOTH = (alternatives.UNCLIPPED, *alternatives.AS_PUBLISHED)
@@ -66,16 +65,8 @@ COLUMNS = ["reading", "seed", "n_latent", "split", "samples", "nats"]
 
 
 def main(points: Path, folder: Path) -> None:
-    sources = {name: changes.changed_copy(folder / name, *made) for name, made in READINGS.items()}
-
-    def found(run: tuple[str, int, int, int]) -> list[list[float | str]]:
-        name, *what = run
-        arguments = "--train", json.dumps(what), str(points), str(folder / "store")
-        rows: list[list[float | str]] = changes.printed_with(sources[name], __file__, *arguments)
-        return [[name, what[1], *row] for row in rows]
-
-    with ThreadPoolExecutor(WORKERS) as pool:
-        rows = [row for rows in pool.map(found, RUNS) for row in rows]
+    found = readings.found(__file__, READINGS, RUNS, points, folder)
+    rows = [[name, seed, *row] for (name, _, seed, _), rows in zip(RUNS, found, strict=True) for row in rows]
     pd.DataFrame(rows, columns=COLUMNS).to_csv(sys.stdout, index=False, float_format="%.3f")
 
 

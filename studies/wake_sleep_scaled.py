@@ -14,7 +14,6 @@ bias as it is, and both zero at the start. The csv has the bounds along training
 import json
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +22,10 @@ import torch
 from matplotlib.figure import Figure
 
 import alternatives
-import changes
 import figure2
 import figure3_readings
 import pages
+import readings
 import seeds
 from aevb import config, curves, data
 from aevb.stack import Member
@@ -35,7 +34,7 @@ from figure2_long import interpolated, line, reported
 from frey_pace import by_split, first_point, since_start
 
 ROOT = Path(__file__).parents[1]
-METHOD, SEEDS, WORKERS = "wake_sleep", (0, 1, 2), 2
+METHOD, SEEDS = "wake_sleep", (0, 1, 2)
 FOLLOWED = 1  # the seed that is shown along training
 OURS, TIMES, PUBLISHED = "as we read it", "log-variance times 0.1", figure3_readings.PUBLISHED
 READINGS = {
@@ -59,16 +58,8 @@ COLUMNS = ["reading", "n_latent", "seed", "split", "samples", "nats"]
 
 
 def main(points: Path, folder: Path) -> None:
-    sources = {reading: changes.changed_copy(folder / reading, *made) for reading, made in READINGS.items()}
-
-    def trained(run: tuple[str, int, int, int]) -> list[list[float | str]]:
-        reading, *what = run
-        arguments = "--train", json.dumps(what), str(points), str(folder / "store")
-        found: list[list[float | str]] = changes.printed_with(sources[reading], __file__, *arguments)
-        return [[reading, *row] for row in found]
-
-    with ThreadPoolExecutor(WORKERS) as pool:
-        rows = [row for found in pool.map(trained, RUNS) for row in found]
+    found = readings.found(__file__, READINGS, RUNS, points, folder)
+    rows = [[name, *row] for (name, *_), rows in zip(RUNS, found, strict=True) for row in rows]
     pd.DataFrame(rows, columns=COLUMNS).to_csv(sys.stdout, index=False, float_format="%.3f")
 
 
