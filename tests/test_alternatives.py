@@ -16,6 +16,7 @@ import figure3_points
 import figure3_prior
 import frey_five_hundred
 import frey_pace
+import frey_readings
 import frey_start
 import frey_wake_sleep
 import seed_noise
@@ -361,6 +362,98 @@ def test_seeds_with_minibatches_of_500_stand_beside_ours_and_the_paper():
     assert first == "| 2 | 100, step size 0.01 | – | +100 | +100 | +100 |"
     assert last == f"| 20 | 500, step size 0.02 |{4 * ' +2, +3, +4 |'}"
     assert [len(axes.lines) for axes in frey_five_hundred.figure(table, ours, paper).axes] == [8] * 4
+
+
+AS_IS = {
+    "sees": "x",
+    "encoder": "tanh",
+    "decoder": "tanh",
+    "log_var": [
+        1,
+        1,
+    ],  # the encoder's and the decoder's, beside what their networks give; 0.1: but for the bias
+    "zero": [],
+    "eps": 1e-8,
+    "bound": "B",
+}
+SO_READ = {
+    frey_readings.CENTRED: {"sees": "x - 0.5"},
+    "the encoder sees 2x - 1": {"sees": "2 * x - 1"},
+    "the encoder sees 2x": {"sees": "2 * x"},
+    "the encoder sees 0.5x": {"sees": "0.5 * x"},
+    "the encoder sees 0.2x": {"sees": "0.2 * x"},
+    "biases begin at zero": {"zero": ["phi.b_h", "phi.b_out", "theta.b_h", "theta.b_out"]},
+    "softplus units in the encoder": {"encoder": "softplus"},
+    "softplus units in the decoder": {"decoder": "softplus"},
+    "softplus units in both": {"encoder": "softplus", "decoder": "softplus"},
+    "the encoder as wake-sleep's is published": {"log_var": [0.1, 1], "zero": ["phi log_var"]},
+    "networks give log sigma, not log sigma^2": {"log_var": [2, 2]},
+    "the decoder's log-variance begins at zero": {"zero": ["theta log_var"]},
+    "gradient of a minibatch's mean, not sum": {"eps": 1e-8 * 500**2},
+    "SGVB-A (eq. 6)": {"bound": "A"},
+}
+
+
+@pytest.mark.parametrize("name", frey_readings.READINGS)
+def test_aevb_on_frey_face_can_be_read_so(name, tmp_path):
+    """A reading's changes leave a package that encodes, decodes, begins and learns as its name says, and no other."""
+    source = changes.changed_copy(tmp_path, *frey_readings.READINGS[name])
+    asked = tmp_path / "asked.py"
+    asked.write_text(
+        "import inspect, json, torch\n"
+        "from aevb import models, optimisers, trees\n"
+        "from aevb.estimators.aevb import elbo\n"
+        "units = {'tanh': torch.tanh, 'softplus': torch.nn.functional.softplus}\n"
+        "inputs = ['x', 'x - 0.5', '2 * x - 1', '2 * x', '0.5 * x', '0.2 * x']\n"
+        "close = lambda a, b: torch.allclose(a, b, atol=1e-5)\n"
+        "model = models.build(6, 5, 2, -10.0)\n"
+        "start = trees.stack([model.init(torch.Generator().manual_seed(0))])\n"
+        "theta, phi = ({n: torch.randn(w.shape) for n, w in part.items()} for part in start)\n"
+        "x, z = torch.rand(1, 4, 6), torch.randn(1, 1, 4, 2)\n"
+        "q, p = model.encode(phi, x), model.decode(theta, z)\n"
+        "def heads(weights, unit, x):\n"
+        "    return models.affine(weights, 'out', unit(models.affine(weights, 'h', x))).chunk(2, -1)\n"
+        "def times(found, given, bias):\n"
+        "    scaled = {1: given, 2: 2 * given, 0.1: bias + 0.1 * (given - bias)}\n"
+        "    return [scale for scale, log_var in scaled.items() if close(found, log_var)]\n"
+        "bias = phi['b_out'].chunk(2, -1)[1]\n"
+        "encoded = [(sees, name, times(q[1], log_var, bias)) for sees in inputs for name, unit in units.items()\n"
+        "           for mu, log_var in [heads(phi, unit, eval(sees))] if close(q[0], mu)]\n"
+        "decoded = [(name, times(p[1].squeeze(1), log_var, 0)) for name, unit in units.items()\n"
+        "           for mu, log_var in [heads(theta, unit, z.squeeze(1))]\n"
+        "           if close(p[0].squeeze(1), torch.sigmoid(mu))]\n"
+        "[(sees, encoder, [a])], [(decoder, [b])] = encoded, decoded\n"
+        "zero = [name for name, w in trees.leaves(start).items() if not w.any()]\n"
+        "zero += [f'{name} log_var' for name, part in zip(start._fields, start)\n"
+        "         if not part['w_out'].chunk(2, -1)[1].any()]\n"
+        "eps = torch.randn(1, 1, 4, 2)\n"
+        "drawn = (q[0] + (0.5 * q[1]).exp() * eps.squeeze(1)).unsqueeze(1)\n"
+        "ratio = model.log_joint(theta, x, drawn) - q.__class__(*(one.unsqueeze(1) for one in q)).log_prob(drawn)\n"
+        "bound = elbo(model, models.Params(theta, phi), x, eps)\n"
+        "print(json.dumps({\n"
+        "    'sees': sees, 'encoder': encoder, 'decoder': decoder, 'log_var': [a, b], 'zero': sorted(zero),\n"
+        "    'eps': inspect.signature(optimisers.adagrad).parameters['eps'].default,\n"
+        "    'bound': 'A' if torch.allclose(bound, ratio.squeeze(1), rtol=1e-4) else 'B',\n"
+        "}))\n"
+    )
+    found = changes.printed_with(source, str(asked))
+    assert found == AS_IS | SO_READ.get(name, {})
+
+
+def test_a_reading_of_aevb_on_frey_face_stands_beside_the_paper():
+    panel = {"figure": 2, "dataset": "frey", "method": "aevb", "n_latent": 5}
+    points = [(split, at) for split in ("train", "test") for at in (100_000, 10_000_000)]
+    paper = pd.DataFrame([panel | {"split": split, "samples": at, "nats": 700.0} for split, at in points])
+    rows = [
+        [name, 0.01, 5, split, at, 710.0 + place]
+        for place, name in enumerate(frey_readings.READINGS)
+        for split in ("train", "test")
+        for at in (10_000, 100_000, 4_000_000)
+    ]
+    table = pd.DataFrame(rows, columns=frey_readings.COLUMNS)
+    shown = list(frey_readings.lines(table, paper))[2:]
+    assert shown[0] == "| as we read it | 0.01 | 5 | +10 | +10 | +10 |"
+    assert len(shown) == len(frey_readings.READINGS)
 
 
 @pytest.mark.parametrize("name", frey_wake_sleep.READINGS)
