@@ -128,6 +128,46 @@ def test_damaged_weights_are_refused_by_name(run, damage):
         run.load_weights(100)
 
 
+def unopened(*arguments, **settings):
+    """What safetensors says when a file cannot be opened, whatever the reason."""
+    raise FileNotFoundError("No such file or directory")
+
+
+def a_folder_in_its_place(path, monkeypatch):
+    path.rename(path.with_name("away"))
+    path.mkdir()
+
+
+def no_more_files(path, monkeypatch):
+    monkeypatch.setattr(safetensors, "safe_open", unopened)
+
+
+@pytest.mark.parametrize("hinder", [a_folder_in_its_place, no_more_files])
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("checkpoint.safetensors", RunStore.load_checkpoint),
+        ("checkpoint.previous.safetensors", RunStore.load_previous),
+        ("weights-100.safetensors", lambda run: run.load_weights(100)),
+        ("checkpoint.safetensors", lambda run: RunStore(run.folder).save_checkpoint(record(3))),
+    ],
+)
+def test_a_file_that_is_there_and_cannot_be_read_is_not_taken_for_none(run, monkeypatch, hinder, name, read):
+    """Whoever took it for none would train from zero, over what there is."""
+    run.save_weights(100, record(2))
+    (path,) = run.folder.glob(name)
+    before = files(run)
+    with monkeypatch.context() as patch:
+        hinder(path, patch)
+        with pytest.raises(UserError, match="is there and cannot be read"):
+            read(run)
+    if path.is_dir():
+        path.rmdir()
+        path.with_name("away").rename(path)
+    assert files(run) == before
+    assert same(run.load_checkpoint(), record(2))
+
+
 def test_a_checkpoint_under_a_changed_name_of_a_tensor_is_damaged(run):
     path = run.folder / NEWEST
     path.write_bytes(path.read_bytes().replace(b"params.w", b"params.v"))

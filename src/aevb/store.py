@@ -199,15 +199,22 @@ def _write(path: Path, record: Record, keep: Path | None = None) -> None:
 
 
 def _read(path: Path) -> Record:
-    """Raises FileNotFoundError, or ValueError when the content does not match its digest."""
-    if not path.exists():
-        raise FileNotFoundError(path)
+    """Raises FileNotFoundError, ValueError when the content does not match its digest, and UserError when the file is
+    there and cannot be read: whoever took that for no file would train anew over it."""
+    try:
+        path.open("rb").close()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _unreadable(path, error) from error
     try:
         with safetensors.safe_open(path, framework="pt") as handle:
             header = handle.metadata() or {}
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
     except safetensors.SafetensorError as error:
         raise ValueError(f"damaged ({error})") from None
+    except OSError as error:  # it says FileNotFoundError whatever the reason
+        raise _unreadable(path, error) from error
     try:
         record = json.loads(header["record"])
         meta, digest = record["meta"], record["digest"]
@@ -216,6 +223,13 @@ def _read(path: Path) -> Record:
     if _content_digest(tensors, json.dumps(meta)) != digest:
         raise ValueError("damaged (its content does not match its digest)")
     return Record(tensors, meta)
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{path} is there and cannot be read: {error}. Nothing was changed: mend that (whose file is it, is its disk "
+        "there?) and run again."
+    )
 
 
 def _intact(path: Path) -> bool:
