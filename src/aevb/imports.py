@@ -14,6 +14,7 @@ PLUMBING = frozenset(
     {
         "__init__",
         "algorithms",
+        "builds",
         "config",
         "data",
         "download",

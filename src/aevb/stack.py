@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from aevb import divergence, energy, engine, estimators, trees
+from aevb import builds, divergence, energy, engine, estimators, trees
 from aevb.bounds import mean_elbo, to_unit
 from aevb.divergence import Fault
 from aevb.engine import Engine, Minibatches
@@ -62,7 +62,7 @@ class Stack:
     def engine(self) -> Engine:
         """Made when there is a block to train: runs that have arrived wait for none."""
         for run in self.runs:
-            run.trace.trains_on(self.trainer.device.type)
+            run.trace.trains_on(self.trainer.device.type, builds.build())
         seeds = [run.member.seed for run in self.runs]
         built = engine.build(self.batches, self.state, seeds, self.block_steps)
         self.meter()  # from here it is training that uses energy

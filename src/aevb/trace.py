@@ -24,12 +24,17 @@ class Trace:
     diverged_tensor: str | None = None  # with what was the first not to be finite there
     rows: list[dict[str, Any]] = field(default_factory=list)
     devices: list[str] = field(default_factory=list)  # the kinds that it was trained on, in their order
+    builds: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # what software and machine trained it, in their order
     # the members that trained side by side, this one too
     stack: list[list[float]] = field(default_factory=list)
 
-    def trains_on(self, device: str) -> None:
+    def trains_on(self, device: str, build: dict[str, Any]) -> None:
         if device not in self.devices:
             self.devices.append(device)
+        if build not in self.builds:
+            self.builds.append(build)
 
     def add_block(
         self, steps: int, samples: int, seconds: float, runs: int, bound: float, surrogate: float

@@ -8,11 +8,11 @@ import pandas as pd
 import torch
 from pydantic import TypeAdapter
 
-from aevb import UserError, claims, gate, markdown, models, paper_comparison, references, regression
+from aevb import UserError, builds, claims, gate, markdown, models, paper_comparison, references, regression
 from aevb import nights as simulation
 from aevb.experiments import STAGES, Cell, CheckJob, Job, path_of
 from aevb.files import write_table, write_text
-from aevb.jobs.compute import choose_device, kept_weights, trained, unit_points, versions
+from aevb.jobs.compute import choose_device, kept_weights, trained, unit_points
 from aevb.jobs.evidence import estimator
 from aevb.references import SPLITS, Batch, Seed
 from aevb.stack import Run
@@ -89,6 +89,7 @@ def _measured(
     stack = Job(cell=job.cell, seeds=seeds, samples=job.samples, snapshots=job.snapshots)
     trainer, runs = trained(stack, points, step_sizes, store_root, device)
     likelihoods = _likelihoods(job, trainer, runs)
+    took_part = [build for run in runs for build in run.trace.builds]
     return Batch(
         cell=job.cell,
         step_size=runs[0].member.step_size,
@@ -97,8 +98,8 @@ def _measured(
         evidence=job.evidence,
         points=job.points,
         device=device.type,
-        threads=torch.get_num_threads(),
-        versions=versions(),
+        threads=took_part[-1]["threads"],
+        versions=builds.versions(took_part),
         seeds=tuple(
             _seed(run, job.samples, *likelihood) for run, likelihood in zip(runs, likelihoods, strict=True)
         ),

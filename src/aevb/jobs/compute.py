@@ -1,8 +1,6 @@
 """Jobs that compute: data, step sizes, training. Files in, files out."""
 
-import importlib.metadata
 import json
-import platform
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import torch
 from torch import Tensor
 
 import aevb
-from aevb import data, floor, gpu, models, processor, store
+from aevb import builds, data, floor, gpu, models, processor, store
 from aevb.bounds import to_unit
 from aevb.experiments import Job, Search
 from aevb.files import write_table, write_text
@@ -123,12 +121,12 @@ def _provenance(trainer: Trainer, run: Run, meta: dict[str, Any]) -> dict[str, A
         "diverged_step": trace.diverged_step if lost else None,
         "diverged_tensor": trace.diverged_tensor if lost else None,
         "device": "+".join(trace.devices),
-        "threads": torch.get_num_threads(),
+        "threads": trace.builds[-1]["threads"],
         "cell": cell.model_dump(mode="json"),
         "data": trainer.data.digest,
         "numerics": trainer.numerics,
         "store": run.store.folder.as_posix(),
-        "versions": versions(),
+        "versions": builds.versions(trace.builds),
     }
 
 
@@ -141,18 +139,6 @@ def _on_floor(trainer: Trainer, weights: store.Record) -> float | None:
 def unit_points(levels: np.ndarray, split: data.Split, device: torch.device) -> Tensor:
     """Points of a data set (B, D), given as its levels, as the models see them."""
     return to_unit(torch.from_numpy(levels).to(device), split.scale)
-
-
-def versions() -> dict[str, str]:
-    """The software that numbers depend on."""
-    return {
-        "aevb": importlib.metadata.version("aevb"),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "machine": platform.machine(),
-        "matmul_precision": torch.get_float32_matmul_precision(),
-    }
 
 
 def choose_device(name: str, threads: int) -> torch.device:
