@@ -204,3 +204,34 @@ def test_every_committed_run_is_whole_and_certified():
     for table, key in ((bounds, ["split"]), (likelihoods, ["split", "evidence_estimator"])):
         assert not table.duplicated([*RUN, "samples", *key]).any()
         assert table["samples"].le(lengths.reindex(pd.MultiIndex.from_frame(table[RUN])).to_numpy()).all()
+
+
+def test_seeds_whose_log_p_is_of_other_points_make_no_mean():
+    old = run(likelihood=-140.0)
+    with pytest.raises(UserError, match="of 100 and 1000 points"):
+        add(old, run(seed=1, likelihood=-135.0, n_points=100))
+    assert len(add(old, run(seed=1, likelihood=-135.0)).likelihoods) == 4
+
+
+def test_points_that_a_new_seed_lacks_are_named():
+    old = add(run(likelihood=-140.0), run(samples=400, n_latent=5))
+    assert kept.no_longer_shown(NOTHING, old).empty
+    whole = add(old, run(seed=1, likelihood=-139.0))
+    assert kept.no_longer_shown(old, whole).empty
+    sparse = run(seed=1, likelihood=-139.0)
+    sparse = sparse._replace(likelihoods=sparse.likelihoods[sparse.likelihoods["samples"] > 100])
+    lost = kept.no_longer_shown(old, add(old, sparse))
+    assert lost[["shown", "n_latent", "samples"]].to_numpy().tolist() == [[CERTIFIED, 3, 100]]
+    short = run(
+        samples=100, likelihood=-139.0, seed=1
+    )  # it has not got to 200, and is missed there by nobody
+    assert kept.no_longer_shown(old, add(old, short)).empty
+
+
+def test_of_a_run_without_its_line_nothing_counts(tmp_path):
+    both = add(run(likelihood=-140.0), run(seed=1, likelihood=-139.0))
+    kept.write(tmp_path, both)
+    lines = (tmp_path / "runs.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "runs.csv").write_text("".join(lines[:-1]))
+    found = kept.read(tmp_path)
+    assert [set(table["seed"]) for table in found] == [{0}] * 3

@@ -32,6 +32,11 @@ CERTIFICATE = [
     *(*RUN, *PROTOCOL, "samples", "seconds", "joules", "diverged", "device", "threads"),
     *("machine", "python", "torch", "numpy", "numerics", "date"),
 ]
+CURVE = [
+    *Cell.IDENTITY,
+    "split",
+    "shown",
+]  # what names a curve; shown: the bound, or an estimator of log p(x)
 BOUNDS = [*RUN, "split", "samples", "bound"]
 ESTIMATE = [*RUN, "split", "samples", "evidence_estimator"]  # the columns that name an estimate of log p(x)
 LIKELIHOODS = [*ESTIMATE, "log_likelihood", "std_error", "std_error_points", "n_points", "n_integrated"]
@@ -68,7 +73,9 @@ def read(folder: Path) -> Kept:
     if kept.runs.duplicated(RUN).any():
         twice = _name(kept.runs[kept.runs.duplicated(RUN)])
         raise UserError(f"{folder / 'runs.csv'} has the run {twice} twice. Take the committed one again.")
-    return kept
+    # of a run without its line, as after a kill, nothing counts
+    whole = kept.runs[RUN]
+    return Kept(kept.bounds.merge(whole, on=RUN), kept.likelihoods.merge(whole, on=RUN), kept.runs)
 
 
 def write(folder: Path, kept: Kept) -> None:
@@ -122,7 +129,35 @@ def merged(old: Kept, new: Kept) -> Kept:
     rest = (_without(table, new.runs) for table in old)
     result = Kept(*(_together(a, b) for a, b in zip(rest, new, strict=True)))
     _require_one_protocol(result.runs)
+    _require_the_same_points(result.likelihoods)
     return result
+
+
+def no_longer_shown(old: Kept, new: Kept) -> pd.DataFrame:
+    """The points of curves that all seeds of `old` report and not all of `new`, whose mean is shown no more: columns
+    CURVE and `samples`."""
+    lost = [
+        _reported_by_all(before).merge(_reported_by_all(after), how="left", indicator=True)
+        for before, after in zip(_curves(old), _curves(new), strict=True)
+    ]
+    rows = pd.concat(lost, ignore_index=True)
+    return rows.loc[rows["_merge"] == "left_only", [*CURVE, "samples"]]
+
+
+def _curves(kept: Kept) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Bounds and log p(x) with the columns CURVE, `seed` and `samples`."""
+    likelihoods = kept.likelihoods.rename(columns={"evidence_estimator": "shown"})
+    return kept.bounds.assign(shown="bound"), likelihoods
+
+
+def _reported_by_all(rows: pd.DataFrame) -> pd.DataFrame:
+    """The points, CURVE and `samples`, that every seed that got so far has reported."""
+    ends = rows.groupby([*CURVE, "seed"], as_index=False).agg(end=("samples", "max"))
+    points = rows.groupby([*CURVE, "samples"], as_index=False).agg(reported=("seed", "nunique"))
+    passed = points[[*CURVE, "samples"]].merge(ends, on=CURVE)
+    passed = passed[passed["end"] >= passed["samples"]]
+    points = points.merge(passed.groupby([*CURVE, "samples"], as_index=False).agg(passed=("seed", "size")))
+    return points.loc[points["reported"] == points["passed"], [*CURVE, "samples"]]
 
 
 def _require_agreement(both: pd.DataFrame, name: str, says: str) -> None:
@@ -171,6 +206,17 @@ def _require_one_protocol(runs: pd.DataFrame) -> None:
             raise UserError(
                 f"The seeds {seeds['seed'].tolist()} of the cell of run {_name(seeds)} differ in {', '.join(mixed)}: "
                 "their mean would be of no one method. Train the new ones as the kept ones were."
+            )
+
+
+def _require_the_same_points(likelihoods: pd.DataFrame) -> None:
+    """The first hundred points are easier than the first thousand, or harder: their mean would be of neither."""
+    for _, seeds in likelihoods.groupby([*Cell.IDENTITY, "evidence_estimator"]):
+        if seeds["n_points"].nunique() > 1:
+            raise UserError(
+                f"log p(x) of the seeds of the cell of run {_name(seeds)} is of "
+                f"{' and '.join(map(str, sorted(seeds['n_points'].unique())))} points, and their mean would be of "
+                "neither. Give an evidence.csv of as many points as the kept ones are of."
             )
 
 

@@ -17,7 +17,7 @@ from aevb import (
 )
 from aevb.curves import select
 from aevb.experiments import Cell
-from aevb.files import write_bytes, write_table, write_text
+from aevb.files import read_tables, write_bytes, write_table, write_text
 from aevb.jobs.collect import read_runs
 
 
@@ -28,8 +28,8 @@ def keep(runs: list[Path], marginal: list[Path], pictures: list[Path], reference
     unless a run that is kept is longer than the given one.
     """
     cells, curves = read_runs(runs)
-    likelihoods = [pd.read_csv(path) for path in marginal] or [kept.NOTHING.likelihoods]
-    new = kept.collect(cells, pd.concat(curves, ignore_index=True), pd.concat(likelihoods, ignore_index=True))
+    likelihoods = read_tables(marginal) if marginal else kept.NOTHING.likelihoods
+    new = kept.collect(cells, pd.concat(curves, ignore_index=True), likelihoods)
     old = kept.read(references / "kept")
     chosen = kept.taken(old, new)
     both = kept.merged(old, chosen)
@@ -45,6 +45,12 @@ def keep(runs: list[Path], marginal: list[Path], pictures: list[Path], reference
     ):
         for picture in pictures:
             write_bytes(shown / picture.name, picture.read_bytes())
+    for curve, rows in kept.no_longer_shown(old, both).groupby(kept.CURVE):
+        points = ", ".join(map(str, rows["samples"]))
+        print(
+            f"not shown any more, since a seed that got so far has no value there: {'/'.join(map(str, curve))} at "
+            f"{points}"
+        )
     print(f"{len(both.runs)} runs are kept, before {len(old.runs)}")
 
 
