@@ -6,7 +6,16 @@ import pytest
 from scipy import stats
 
 from aevb import UserError
-from aevb.curves import CURVE, bands, figure2_curves, figure3_curves, figure3_differences, over_seeds, select
+from aevb.curves import (
+    CURVE,
+    bands,
+    figure2_curves,
+    figure3_curves,
+    figure3_differences,
+    of_the_papers,
+    over_seeds,
+    select,
+)
 from aevb.experiments import Cell
 
 BOUND = {
@@ -50,6 +59,22 @@ def cell(**changes):
     identity = {name: BOUND[name] for name in Cell.IDENTITY}
     rest = {"decoder": "bernoulli", "batch_size": 100, "warm_up": 100, "train_points": 1000, "settings": {}}
     return Cell(**(identity | rest | changes))
+
+
+def test_the_papers_curve_stands_beside_its_own_cell_alone():
+    paper = pd.DataFrame(
+        [
+            {"figure": 3, "dataset": "mnist", "method": method, "n_latent": 3, "n_train": n, "samples": 1}
+            for method in ("aevb", "mcem")
+            for n in (1000, 50_000)
+        ]
+    )
+    found = of_the_papers(paper, 3, frame(EVIDENCE, {}, {"seed": 1}))
+    assert found[["method", "n_train"]].to_numpy().tolist() == [["aevb", 1000], ["mcem", 1000]]
+    assert found.columns.tolist() == paper.columns.tolist()
+    for other in ({"n_hidden": 500}, {"n_latent": 2}, {"n_train": 2000}, {"dataset": "frey"}):
+        assert of_the_papers(paper, 3, frame(EVIDENCE, other)).empty
+    assert of_the_papers(paper, 2, frame(EVIDENCE, {})).empty
 
 
 def test_the_rows_of_the_chosen_cells_are_selected_and_no_others():

@@ -118,7 +118,13 @@ def test_a_dataset_without_figure_3_has_figure_2_alone(nothing):
     assert table["figure"].tolist() == [2]
 
 
-def test_the_papers_value_stands_beside_the_test_curve_inside_its_range():
+def test_a_cell_of_other_sizes_than_the_papers_has_nothing_of_the_paper_beside_it():
+    table = paper_comparison.table(bounds([10**6], -150.0, n_hidden=100), NO_MARGINAL, PAPER)
+    assert table.empty
+
+
+def test_the_papers_value_stands_beside_the_test_curve_inside_its_range(monkeypatch):
+    monkeypatch.setitem(paper_comparison.PAPERS_HIDDEN[2], "digits", CELL.n_hidden)
     rows = pd.DataFrame([row(run()), row(run(), LIKELIHOOD), row(run(), BOUND._replace(split="train"))])
     curve = {
         "figure": 2,
@@ -135,5 +141,8 @@ def test_the_papers_value_stands_beside_the_test_curve_inside_its_range():
     assert found["paper"].tolist() == pytest.approx([25.0, np.nan, np.nan], nan_ok=True)
     assert found["above_paper"][0] == pytest.approx(rows["value"][0] - 25.0)
     assert paper_comparison.with_paper(rows, paper, [], [])["paper"].isna().all()
+    with monkeypatch.context() as patch:
+        patch.setitem(paper_comparison.PAPERS_HIDDEN[2], "digits", CELL.n_hidden + 1)
+        assert paper_comparison.with_paper(rows, paper, [CELL], [])["paper"].isna().all()
     late = paper.assign(samples=paper["samples"] * 10)
     assert paper_comparison.with_paper(rows, late, [CELL], [])["paper"].isna().all()

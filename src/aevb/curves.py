@@ -16,6 +16,7 @@ from aevb.experiments import AS_PUBLISHED, CERTIFIED, Cell
 from aevb.intervals import half_width
 
 CURVE = ["dataset", "method", "n_latent", "n_train", "split"]  # what identifies one curve of a figure
+PAPERS_HIDDEN = {2: {"mnist": 500, "frey": 200}, 3: {"mnist": 100}}  # section 5: hidden units, by figure
 METHOD_NAMES = {  # as their papers write them
     "aevb": "AEVB",
     "wake_sleep": "Wake-Sleep",
@@ -41,6 +42,16 @@ def select(rows: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
     """The rows of a table that belong to these cells."""
     wanted = pd.DataFrame([cell.identity for cell in cells], columns=list(Cell.IDENTITY))
     return rows.merge(wanted, on=list(Cell.IDENTITY))
+
+
+def of_the_papers(paper: pd.DataFrame, figure: int, ours: pd.DataFrame) -> pd.DataFrame:
+    """The paper's curves of a figure whose data set, sizes and N_train are those of one of the cells of ours: no
+    others may stand beside them. ours: rows that name their cell."""
+    sizes = ["dataset", "n_hidden", "n_latent", "n_train"]
+    theirs = paper[paper["figure"] == figure]
+    named = theirs.assign(n_hidden=theirs["dataset"].map(PAPERS_HIDDEN[figure]))[sizes]
+    mine = set(ours[sizes].itertuples(index=False, name=None))
+    return theirs[np.array([cell in mine for cell in named.itertuples(index=False, name=None)], bool)]
 
 
 def figure2_curves(bounds: pd.DataFrame) -> pd.DataFrame:

@@ -23,6 +23,7 @@ from aevb.curves import (
     figure3_curves,
     figure3_differences,
     method_name,
+    of_the_papers,
     over_seeds,
 )
 from aevb.datasets import DATASETS, dataset_name
@@ -62,7 +63,7 @@ def figure2(bounds: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     to the figure.
     """
     ours = bands(over_seeds(figure2_curves(bounds))).query("samples > 0")
-    paper = paper[(paper["figure"] == 2) & paper["dataset"].isin(ours["dataset"])]
+    paper = of_the_papers(paper, 2, bounds)
     colours = method_colours([*ours["method"], *paper["method"]])
     rows = _rows(ours, "n_latent")
     # The legend takes the empty place at the end of the last row, as in the paper.
@@ -96,12 +97,12 @@ def figure3(marginal: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     that it ends where ours end (or at twice the paper's first point, unless ours would then fill less than a fifth of
     it) and that it grows down and up as in `figure2`. A panel in which none of the paper's points is left says where
     they begin.
-    Below each stands, where it was computed, what the paper's kernel density reports on the chains of the certified
-    value that is drawn above, less that value. Raises UserError when no run belongs to the figure.
+    Below each stands, where it was computed, what the paper's kernel density reports, on chains like those of the
+    certified value that is drawn above, less that value. Raises UserError when no run belongs to the figure.
     """
     ours = bands(over_seeds(figure3_curves(marginal)))
     differences = bands(over_seeds(figure3_differences(marginal)))
-    paper = paper[(paper["figure"] == 3) & paper["dataset"].isin(ours["dataset"])]
+    paper = of_the_papers(paper, 3, marginal)
     colours = method_colours([*ours["method"], *paper["method"]])
     rows = _rows(ours, "n_train")
     n_columns = max(map(len, rows.values()))
@@ -134,7 +135,7 @@ def figure3(marginal: pd.DataFrame, paper: pd.DataFrame) -> Figure:
                 if column == 0:
                     axes.set_ylabel("Marginal log-likelihood")
                     if lowest is not axes:
-                        lowest.set_ylabel("kernel density\n- certified, same chains")
+                        lowest.set_ylabel("kernel density\n- certified")
         _legend(figure.add_subplot(grid[0, -1]), colours, with_paper=len(paper) > 0)
     return figure
 

@@ -5,7 +5,15 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from aevb.curves import CURVE, figure2_curves, figure3_curves, interpolate, over_seeds
+from aevb.curves import (
+    CURVE,
+    PAPERS_HIDDEN,
+    figure2_curves,
+    figure3_curves,
+    interpolate,
+    of_the_papers,
+    over_seeds,
+)
 from aevb.experiments import Cell, path_of
 from aevb.references import BOUND, LIKELIHOOD
 
@@ -22,8 +30,10 @@ def table(bounds: pd.DataFrame, marginal: pd.DataFrame, paper: pd.DataFrame) -> 
     `ours` NaN.
     """
     rows = []
-    for figure, ours in [(2, over_seeds(figure2_curves(bounds))), (3, over_seeds(figure3_curves(marginal)))]:
-        for (*identity,), curve in paper[paper["figure"] == figure].groupby(CURVE):
+    for figure, runs, curves in [(2, bounds, figure2_curves), (3, marginal, figure3_curves)]:
+        ours = over_seeds(curves(runs))
+        rows.append(ours.iloc[:0].assign(figure=figure, paper=math.nan, difference=math.nan))
+        for (*identity,), curve in of_the_papers(paper, figure, runs).groupby(CURVE):
             mine = ours[(ours[CURVE] == identity).all(axis="columns")]
             mine = mine[mine["samples"].between(curve["samples"].min(), curve["samples"].max())]
             theirs = interpolate(curve, mine["samples"].to_numpy())
@@ -42,6 +52,8 @@ def with_paper(
     def value(row: pd.Series) -> float:
         figure, paths = shown.get(row["metric"], (0, set()))
         if row["split"] != "test" or path_of(row) not in paths:
+            return math.nan
+        if row["n_hidden"] != PAPERS_HIDDEN[figure].get(row["dataset"]):
             return math.nan
         named = {"figure": figure, "method": row["estimator"]} | {
             name: row[name] for name in ("dataset", "n_latent", "n_train", "split")
