@@ -57,6 +57,17 @@ def test_a_panel_for_each_kind_of_curve_that_there_is():
     )
 
 
+def test_each_column_has_its_samples_below_where_the_last_row_is_not_full():
+    kinds = [
+        {"method": method, "dataset": name} for name in ("mnist", "frey") for method in ("aevb", "wake_sleep")
+    ]
+    found = distances(pd.concat([curve([1.0, 2.0], **kind) for kind in kinds[:3]]))
+    *shown, off = found.axes
+    assert [bool(axes.get_xlabel()) for axes in shown] == [False, True, True]
+    assert all(axes.xaxis.get_tick_params()["labelbottom"] for axes in shown[1:])
+    assert not off.axison
+
+
 def test_grey_is_what_is_close():
     [axes] = [axes for axes in distances(curve([-3.0, -2.0])).axes if axes.get_title()]
     [band] = axes.patches

@@ -29,6 +29,12 @@ def test_figure5_has_the_papers_panels():
     )
 
 
+def test_figure5_has_a_caption_for_every_panel():
+    axes = galleries.figure5({("digits", n): np.zeros((100, 2, 2)) for n in range(2, 30)}).axes
+    assert axes[25].get_xlabel().startswith("(z)")
+    assert axes[26].get_xlabel().startswith("(27)")
+
+
 def test_figure5s_panels_lie_further_apart_than_their_digits():
     """They have no frames, so that only the gap says where one ends."""
     figure = galleries.figure5({("mnist", n): np.zeros((100, 28, 28)) for n in (2, 5, 10, 20)})

@@ -15,7 +15,9 @@ import pytest
 
 from aevb import (
     UserError,
+    builds,
     closeness,
+    curves,
     data,
     energy,
     jobs,
@@ -270,6 +272,49 @@ def test_a_run_has_its_curve_its_weights_and_all_that_it_depended_on(runs, point
     assert sorted(path.name for path in runs.rglob("*") if path.is_file()) == sorted(
         2 * ["curve.csv", "weights.safetensors", "cell.json"]
     )
+
+
+def test_a_run_is_said_to_be_of_the_software_that_trained_it(points, tmp_path, monkeypatch):
+    """And not of that which exports it, a year later and on another machine; of all that took part."""
+
+    def said(samples):
+        job = JOB.model_copy(update={"seeds": (0,), "samples": samples})
+        record = json.loads((trained(job, points, tmp_path / "run") / "seed0/cell.json").read_text())
+        return record["versions"]["torch"], record["threads"]
+
+    mine = builds.build()
+    short = said(10_000)
+    monkeypatch.setattr(builds, "build", lambda: mine | {"torch": "9.9.9", "threads": 7})
+    assert short == said(10_000) == (mine["torch"], mine["threads"])
+    assert said(20_000) == (f"{mine['torch']} + 9.9.9", 7)
+
+
+@pytest.mark.parametrize("given", ["nowhere/cell.json", "seed0", "seed0/curve.csv", "seed0/alone.json"])
+def test_what_is_no_run_is_refused_by_its_path(runs, given):
+    alone = runs / "seed0/alone.json"
+    alone.write_text("{}")
+    with pytest.raises(UserError, match=f"{given} is no cell.json of a run"):
+        collect.read_runs([runs / "seed1/cell.json", runs / given])
+    alone.unlink()
+
+
+def test_no_runs_and_tables_that_are_none_are_refused(tmp_path):
+    with pytest.raises(UserError, match="has a cell in the figures"):
+        collect.read_runs([])
+    (tmp_path / "empty.csv").write_text("\n")
+    for name in ("empty.csv", "nowhere.csv"):
+        with pytest.raises(UserError, match=f"{name} is no table"):
+            collect.concatenate([tmp_path / name], tmp_path / "all.csv")
+
+
+def test_a_cell_without_an_estimator_of_log_p_has_a_table_without_rows(runs, points, tmp_path):
+    job = EvidenceJob(cell=CELL, seeds=JOB.seeds, points=3, tasks=())
+    cells = [runs / f"seed{seed}/cell.json" for seed in JOB.seeds]
+    evidence.evidence(job, points, cells, tmp_path / "none.csv", **WHERE)
+    collect.concatenate(2 * [tmp_path / "none.csv"], tmp_path / "marginal.csv")
+    assert pd.read_csv(tmp_path / "marginal.csv").empty
+    collect.bound_and_likelihood(tmp_path / "marginal.csv", tmp_path / "table.csv")
+    assert pd.read_csv(tmp_path / "table.csv").empty
 
 
 def test_joules_go_from_the_meter_to_cell_json_and_the_table_of_costs(points, tmp_path, monkeypatch):
@@ -568,8 +613,9 @@ PAGES = {"README.md": page("in-short", "curve-by-curve"), "curves.md": page("pap
 
 
 @pytest.fixture
-def clone(runs, tmp_path):
+def clone(runs, tmp_path, monkeypatch):
     """A folder with a README and the kept runs of two seeds of a cell, of which one is in Figure 2."""
+    monkeypatch.setitem(curves.PAPERS_HIDDEN[2], "mnist", CELL.n_hidden)
     certificates = sorted(runs.glob("seed*/cell.json"))
     (tmp_path / "figure4.png").write_bytes(b"a picture")
     where = {"references": tmp_path / "references", "shown": tmp_path / "shown"}

@@ -51,6 +51,18 @@ def test_the_speed_of_a_stack_is_that_of_all_its_runs_and_the_time_left_that_of_
     assert line.endswith("1:20 left")
 
 
+def test_seeds_that_stood_elsewhere_have_a_speed_of_their_own(clock):
+    log = io.StringIO()
+    tell = Progress("cell", 100_000, log, io.StringIO())
+    for start in (60_000, 0):  # one after another, each to the end
+        tell([trace(start + 10_000, 2.0, -1.0, False)])
+        clock[0] += 10
+        tell([trace(start + 20_000, 4.0, -1.0, True)])
+        clock[0] += 20
+        tell([trace(100_000, 4.0, -1.0, True)])
+    assert [line.split()[4] for line in log.getvalue().splitlines()] == ["1,000", "1,000", "1,000", "3,000"]
+
+
 def test_the_first_line_of_a_resumed_run_goes_by_what_it_took_before(clock):
     log = io.StringIO()
     Progress("cell", 200_000_000, log, io.StringIO())([trace(100_000, 10.0, None, True)])

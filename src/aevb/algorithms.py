@@ -8,7 +8,7 @@ from typing import Any
 from aevb import UserError
 from aevb.imports import PACKAGE, file_of
 
-IDENTIFIER = r"[a-z][a-z0-9_]*"
+IDENTIFIER = r"(?!(nan|null)$)[a-z][a-z0-9_]*"  # in a table these two are read as no value
 BUILD = ["model", "optimiser", "n_train"]  # what every build() is given
 
 
@@ -26,7 +26,7 @@ def name_of(source: str) -> str:
     if not re.fullmatch(IDENTIFIER, name):
         raise UserError(
             f"The estimator {source} cannot be called '{name}': rename its file to small letters, digits and "
-            "underscores, with a letter first."
+            "underscores, with a letter first, and not to nan or null."
         )
     if name in estimators():
         raise UserError(f"The estimator {source} has the name of the suite's own '{name}': rename its file.")

@@ -13,6 +13,10 @@ SIDE_BY_SIDE = {  # columns of bound_and_likelihood.csv: which estimator's, and 
     "annealed": ("annealed", "lower_bound"),
     "appendix_d": (CERTIFIED, "log_likelihood"),
 }
+COLUMNS = [
+    *("samples", "n_points", *SIDE_BY_SIDE),
+    *("log_likelihood", "log_likelihood_from", "gap", "gap_error"),
+]
 
 
 def table(marginal: pd.DataFrame) -> pd.DataFrame:
@@ -39,7 +43,7 @@ def table(marginal: pd.DataFrame) -> pd.DataFrame:
             | {"log_likelihood": value[source], "log_likelihood_from": source}
             | {"gap": value[source] - value["bound"], "gap_error": math.hypot(*errors)}
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*keys, *COLUMNS])
 
 
 def _value_of(rows: dict[str, pd.Series], estimator: str, column: str) -> float:

@@ -44,7 +44,8 @@ def _check_estimators(config: "Config") -> None:
             own = f"estimators.{name}: the suite has its own '{name}'; give yours another name"
             _require(name not in files, own)
             small = (
-                f"estimators.{name}: a name has small letters, digits and underscores, with a letter first"
+                f"estimators.{name}: a name has small letters, digits and underscores, with a letter first, and is "
+                "not nan or null"
             )
             _require(bool(re.fullmatch(algorithms.IDENTIFIER, name)), small)
         takes = algorithms.settings_of(module, "build")

@@ -78,7 +78,17 @@ def write_table(path: Path, frame: "pd.DataFrame") -> None:
 
 
 def read_tables(paths: Iterable[Path]) -> "pd.DataFrame":
-    """One table from several with the same columns, in their order."""
+    """One table from several with the same columns, in their order.
+
+    Raises UserError that names the path of what is no table.
+    """
     import pandas as pd
 
-    return pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
+    tables = []
+    for path in paths:
+        try:
+            tables.append(pd.read_csv(path))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} is no table ({type(error).__name__}: {error}).") from None
+    filled = [table for table in tables if len(table)]  # one without rows has no types
+    return pd.concat(filled or tables[:1], ignore_index=True)

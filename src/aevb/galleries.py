@@ -1,6 +1,7 @@
 """Figures 4 and 5 of the paper: what trained decoders show, tiled."""
 
 from collections.abc import Mapping
+from string import ascii_lowercase
 
 import numpy as np
 from matplotlib import style
@@ -47,7 +48,8 @@ def figure5(samples: Mapping[tuple[str, int], NDArray[np.floating]]) -> Figure:
         for column, (dataset, n_latent) in enumerate(order):
             images = samples[dataset, n_latent]
             name = "" if dataset == "mnist" else f"{dataset_name(dataset)}, "
-            caption = f"({'abcdefghijklmnop'[column]}) {name}{n_latent}-D latent space"
+            letter = ascii_lowercase[column] if column < len(ascii_lowercase) else column + 1
+            caption = f"({letter}) {name}{n_latent}-D latent space"
             axes = figure.add_subplot(1, len(samples), column + 1)
             _image(axes, _tiled(images.reshape(10, 10, *images.shape[1:])), _ink(dataset), caption)
     return figure

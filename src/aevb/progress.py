@@ -21,12 +21,15 @@ class Progress:
         """name: of the cell; samples: how far it is trained."""
         self.name, self.samples, self.log, self.screen = name, samples, log, screen
         self._began: tuple[int, float] | None = None  # samples and time at the first call
+        self._reached = 0  # samples at the last call
         self._shown = time.monotonic()
 
     def __call__(self, traces: list[Trace]) -> None:
         now = time.monotonic()
-        if self._began is None:
+        # seeds that stood at other points train one group after another, each from where it is
+        if self._began is None or traces[0].samples <= self._reached:
             self._began = traces[0].samples, now
+        self._reached = traces[0].samples
         if traces[0].bound_steps == 0:  # they have just been reported
             print(self._line(traces, now), file=self.log, flush=True)
         if self.screen.isatty() and now - self._shown > PERIOD:

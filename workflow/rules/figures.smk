@@ -71,7 +71,7 @@ rule figure4:
         points=[
             f"results/data/{cell.dataset}.npz" for cell in EXPERIMENTS.cells("figure4")
         ],
-        code=[*sources("galleries", "generation"), STYLE],
+        code=[*sources("galleries", "generation"), job("draw"), STYLE],
     output:
         files_of(4),
     log:
@@ -90,7 +90,7 @@ rule figure5:
         points=[
             f"results/data/{cell.dataset}.npz" for cell in EXPERIMENTS.cells("figure5")
         ],
-        code=[*sources("galleries", "generation"), STYLE],
+        code=[*sources("galleries", "generation"), job("draw"), STYLE],
     output:
         files_of(5),
     log:

@@ -31,7 +31,7 @@ rule step_size:
     input:
         promises_of,
         points="results/data/{dataset}.npz",
-        code=training_code,
+        code=lambda wildcards: [*training_code(wildcards), job("compute")],
     output:
         "results/step_sizes/{dataset}/{estimator}/{sizes}.csv",
     log:
@@ -57,7 +57,7 @@ rule train:
         promises_of,
         points="results/data/{dataset}.npz",
         step_sizes=step_size_of,
-        code=training_code,
+        code=lambda wildcards: [*training_code(wildcards), *sources("floor")],
     output:
         [
             f"results/runs/{{dataset}}/{{estimator}}/{{sizes}}/seed{seed}/{file}"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from aevb import UserError, pages, records
 from aevb import bound_and_likelihood as bound_and_likelihood_module
-from aevb import pages, records
 from aevb import paper_comparison as paper_comparison_module
 from aevb import soundness as soundness_module
 from aevb.curves import select
@@ -47,13 +47,25 @@ def sound(runs: Path, output: Path) -> None:
 
 
 def read_runs(runs: list[Path]) -> tuple[list[dict[str, Any]], list[pd.DataFrame]]:
-    """The cell.json of each run, and the curve beside it with the run's columns."""
-    cells = [json.loads(path.read_text()) for path in runs]
-    curves = [
-        pd.read_csv(path.with_name("curve.csv")).assign(**{name: cell[name] for name in RUN})
-        for path, cell in zip(runs, cells, strict=True)
-    ]
-    return cells, curves
+    """The cell.json of each run, and the curve beside it with the run's columns.
+
+    Raises UserError that names the path of what is no run, and where there is none.
+    """
+    if not runs:
+        raise UserError("None of the chosen data sets has a cell in the figures of config.yaml.")
+    cells, curves = zip(*map(_read_run, runs), strict=True)
+    return list(cells), list(curves)
+
+
+def _read_run(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+    try:
+        cell = json.loads(path.read_text())
+        return cell, pd.read_csv(path.with_name("curve.csv")).assign(**{name: cell[name] for name in RUN})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is no cell.json of a run with its curve.csv beside it ({type(error).__name__}: {error}). A "
+            "run's is at results/runs/DATASET/ESTIMATOR/SIZES/seedN/cell.json."
+        ) from None
 
 
 def last_points(curves: pd.DataFrame) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from aevb.evidence import Evidence, refused
 from aevb.experiments import CERTIFIED, EVIDENCE, EvidenceJob, EvidenceTask
 from aevb.files import write_table
 from aevb.jobs.compute import choose_device, kept_weights, run_store, unit_points
+from aevb.kept import LIKELIHOODS
 from aevb.models import Model
 from aevb.streams import stream
 
@@ -38,7 +39,7 @@ def evidence(
             if samples not in seen:
                 seen.add(samples)
                 rows += _rows(job, task, model, split, weights, samples, where)
-    write_table(output, pd.DataFrame(rows))
+    write_table(output, pd.DataFrame(rows) if rows else pd.DataFrame(columns=LIKELIHOODS))
 
 
 def _rows(
