@@ -609,7 +609,7 @@ def page(*names):
     return "# Title\n" + "".join(f"<!-- {name}:begin -->\nold\n<!-- {name}:end -->\n" for name in names)
 
 
-PAGES = {"README.md": page("in-short", "curve-by-curve"), "curves.md": page("paper-comparison")}
+PAGES = {"README.md": page("in-short", "how-far", "curve-by-curve"), "curves.md": page("paper-comparison")}
 
 
 @pytest.fixture
@@ -679,6 +679,7 @@ def test_the_pages_get_their_tables_and_the_figures_beside_them(clone):
     readme(clone)
     text, table = (clone / "README.md").read_text(), (clone / "curves.md").read_text()
     assert "| Figure 2, MNIST: AEVB | 0.02 M | 2 | 2, within 1 nat |" in text
+    assert "| Figure 2, MNIST: AEVB, N_z = 2 |  | 0.02 M (2 seeds) | 0.02 M |" in text
     assert "\nold\n" not in text
     assert text.startswith("# Title\n<!-- in-short:begin -->\n")
     assert "| AEVB | 0.02 M | 2 | -29.0 |" in table

@@ -14,6 +14,7 @@ from aevb import (
     kept,
     markdown,
     paper_comparison,
+    reach,
 )
 from aevb.curves import select
 from aevb.experiments import Cell
@@ -87,6 +88,7 @@ def readme(
     blocks = {
         readme: {
             "in-short": f"{closeness.in_short(comparison)}\n\n{end_values.effort(costs)}",
+            "how-far": reach.table(costs, theirs),
             "curve-by-curve": closeness.curve_by_curve(comparison, reasons),
         },
         curves: {"paper-comparison": end_values.block(comparison, costs)},
