@@ -16,10 +16,11 @@ CELL = ("digits", 50, 3, 1500)
 SAMPLES = np.array([1e3, 1e4, 1e5])
 
 
-def run(end, likelihood=None, rise=(-60.0, -40.0), diverged=False, cost=1.0, step_size=0.1):
+def run(end, likelihood=None, elbo=None, rise=(-60.0, -40.0), diverged=False, cost=1.0, step_size=0.1):
     bound = np.array([*rise, math.nan if diverged else end])
     value = end + 1 if likelihood is None else likelihood
-    return Run(SAMPLES, bound, cost * SAMPLES / 1e4, value, step_size, diverged)
+    elbo = value - 3 if elbo is None else elbo
+    return Run(SAMPLES, bound, cost * SAMPLES / 1e4, value, elbo, step_size, diverged)
 
 
 def runs(ends, **settings):
@@ -181,14 +182,14 @@ def test_the_family_is_every_test_of_the_table():
     tested = frame["p_value"].notna()
     assert tested.sum() == 4  # two methods, two metrics
     np.testing.assert_allclose(frame["p_adjusted"], holm(frame["p_value"]))
-    assert set(frame.loc[~tested, "metric"]) == {"samples", "seconds"}
+    assert set(frame.loc[~tested, "metric"]) == {"gap", "samples", "seconds"}
 
 
 @pytest.mark.parametrize("who", ["mine", "aevb"])
 def test_a_diverged_seed_is_named_and_never_averaged(who):
     well, ill = runs(-20 + NOISE), [*runs(-20 + NOISE[:-1]), run(-20, diverged=True)]
     frame = table(ill, well) if who == "mine" else table(well, ill)
-    for metric in ("bound", "log_likelihood", "samples", "seconds"):
+    for metric in comparison.METRICS:
         found = row(frame, metric)
         assert found["verdict"] == ("" if who == "mine" else "baseline ") + "diverged: 1 of 12 seeds"
         assert math.isnan(found["difference"])
@@ -199,7 +200,21 @@ def test_a_refused_likelihood_leaves_the_bound_alone():
     refused = [*runs(-20 + NOISE[:-1] + 1), run(-19 + NOISE[-1], math.nan)]
     frame = table(refused, runs(-20 + NOISE))
     assert row(frame)["verdict"] == "better"
-    assert row(frame, "log_likelihood")["verdict"] == "no value: log p(x) refused for 1 of 12 seeds"
+    for metric in ("log_likelihood", "gap"):
+        assert row(frame, metric)["verdict"] == "no value: log p(x) refused for 1 of 12 seeds"
+
+
+def test_the_gap_is_of_the_points_of_log_likelihood_and_not_tested():
+    """A model 2 nats better and an encoder 1.5 nats worse; the bound of other, easier points has no part in it."""
+    mine = [run(100.0, likelihood=-18 + noise, elbo=-22.5 + noise) for noise in NOISE]
+    baseline = [run(50.0, likelihood=-20 + noise, elbo=-23 + 2 * noise) for noise in NOISE]
+    found = row(table(mine, baseline), "gap")
+    assert found["value"] == pytest.approx(4.5)
+    assert found["baseline_value"] == pytest.approx(3 - NOISE.mean())
+    assert found["difference"] == pytest.approx(1.5 + NOISE.mean())
+    assert found["ci_low"] < found["difference"] < found["ci_high"]
+    assert math.isnan(found["p_value"])
+    assert found["verdict"] == ""
 
 
 def test_a_row_has_the_step_size_of_both_methods():
@@ -210,9 +225,10 @@ def test_a_row_has_the_step_size_of_both_methods():
 
 def test_a_method_without_a_bound_is_compared_by_its_likelihood():
     nothing = np.array([])
-    mcem = [Run(nothing, nothing, nothing, -18 + noise, 0.1, False) for noise in NOISE]
+    mcem = [Run(nothing, nothing, nothing, -18 + noise, math.nan, 0.1, False) for noise in NOISE]
     frame = table(mcem, runs(-20 + NOISE))
-    assert row(frame)["verdict"] == "no value: the method has no bound"
+    for metric in ("bound", "gap"):
+        assert row(frame, metric)["verdict"] == "no value: the method has no bound"
     assert row(frame, "log_likelihood")["verdict"] == "better"
 
 
@@ -262,6 +278,8 @@ def test_a_row_is_said_in_words():
     said = comparison.in_words(frame[frame["metric"] == "bound"].iloc[0])
     assert said.startswith("digits, bound: mine - aevb = +1.00 [")
     assert said.endswith("nats, 12 seeds: better")
+    gap = comparison.in_words(frame[frame["metric"] == "gap"].iloc[0])
+    assert gap == "digits, gap: mine - aevb = +0.00 [0.00, 0.00] nats, 12 seeds"
     four = comparison.in_words(table(runs(-20 + NOISE[:4] + 1), runs(-20 + NOISE[:4])).iloc[0])
     assert four.startswith("digits, bound: mine - aevb = +1.00 nats, 4 seeds: too few seeds")
     few = table([run(-20, diverged=True)], runs([-20.0]))

@@ -640,6 +640,7 @@ def test_an_added_estimator_is_compared_like_the_baseline(mine):
         assert cell.source == str(mine)
         assert cell.settings == {}
         assert configuration.comparison_search(cell).cell == cell
+        assert configuration.comparison_evidence_job(cell).splits == ("test",)
         assert configuration.comparison_job(cell).seeds == tuple(
             range(RAW["scales"]["laptop"]["comparison_seeds"])
         )

@@ -16,17 +16,19 @@ def rows(**changed):
     base = {"dataset": "mnist", "n_hidden": 100, "n_latent": 3, "n_train": 50_000, "estimator": "iwae"}
     base |= {"baseline": "aevb", "step_size": 0.1, "difference": 1.25, "ci_low": 0.5, "ci_high": 2.0}
     base |= {"verdict": "no difference shown"} | changed
-    return pd.DataFrame([base | {"metric": metric} for metric in ("bound", "log_likelihood", "samples")])
+    return pd.DataFrame(
+        [base | {"metric": metric} for metric in ("bound", "log_likelihood", "gap", "samples")]
+    )
 
 
-def test_a_line_has_both_differences_and_what_was_judged_is_bold():
+def test_a_line_has_the_three_differences_and_what_was_judged_is_bold():
     *_, plain = rivals.page(rows()).splitlines()
-    assert plain == "| MNIST | `iwae` | 0.1 | +1.2 [0.5, 2.0] | +1.2 [0.5, 2.0] |"
+    assert plain == "| MNIST | `iwae` | 0.1 | +1.2 [0.5, 2.0] | +1.2 [0.5, 2.0] | +1.2 [0.5, 2.0] |"
     *_, judged = rivals.page(rows(verdict="better")).splitlines()
-    assert judged.count("**+1.2 [0.5, 2.0] better**") == 2
+    assert judged.count("**+1.2 [0.5, 2.0] better**") == 3
     refused = "no value: log p(x) refused for 1 of 12 seeds"
     *_, none = rivals.page(rows(verdict=refused, difference=np.nan)).splitlines()
-    assert none.count(refused) == 2
+    assert none.count(refused) == 3
 
 
 def test_the_readme_has_the_table():
@@ -57,6 +59,19 @@ def test_the_readme_says_what_the_table_shows_on_frey_face():
     assert (
         f"after {samples.min():.2f} to {samples.max():.2f} of AEVB's samples and "
         f"in {seconds.min():.1f} to {seconds.max():.1f} times its time"
+    ) in text
+
+
+def test_the_readme_says_whose_the_gain_is():
+    text = " ".join(README.split())
+    frey, mnist = (of_weighing(dataset, "gap") for dataset in ("frey", "mnist"))
+    assert (frey["ci_low"] > 0).all()
+    assert (mnist["ci_low"] > 0).all()
+    assert (
+        f"further from the posterior than AEVB's, by {frey['difference'].min():.0f} to "
+        f"{frey['difference'].max():.0f} nats on Frey Face and {mnist['difference'].min():.1f} to "
+        f"{mnist['difference'].max():.1f} on MNIST, where AEVB's gap is {frey['baseline_value'].iloc[0]:.1f} "
+        f"and {mnist['baseline_value'].iloc[0]:.1f}."
     ) in text
 
 

@@ -35,13 +35,15 @@ class Run(NamedTuple):
     samples: Values
     bound: Values  # empty, as the others are then, for a method without one
     seconds: Values
-    log_likelihood: float  # certified, of the test points; NaN where it was refused
+    log_likelihood: float  # certified, of the first test points; NaN where it was refused
+    elbo: float  # of the same points; NaN for a method without an encoder
     step_size: float  # the search's choice, the same for every seed
     diverged: bool
 
 
 class Metric(NamedTuple):
-    """What is compared. `pair` gives the two methods' values of one seed; higher is better where it is tested."""
+    """What is compared. `pair` gives the two methods' values of one seed; higher is better where it is tested, lower
+    where it is not."""
 
     unit: str
     tested: bool
@@ -54,6 +56,7 @@ METRICS = {
     "log_likelihood": Metric(
         "nats", True, False, lambda run, other: (run.log_likelihood, other.log_likelihood)
     ),
+    "gap": Metric("nats", False, True, lambda run, other: (gap(run), gap(other))),
     "samples": Metric("times", False, True, lambda run, other: _reached(run, other, "samples")),
     "seconds": Metric("times", False, True, lambda run, other: _reached(run, other, "seconds")),
 }
@@ -63,7 +66,8 @@ def compare(runs: dict[tuple[Any, ...], list[Run]], baseline: str) -> pd.DataFra
     """comparison.csv: a row per method other than the baseline, and metric.
 
     runs: (dataset, n_hidden, n_latent, n_train, estimator) -> its runs, in the order of seeds.
-    Differences are method - baseline in nats. Of what it takes to reach a given bound, the worse of the pair's two
+    Differences are method - baseline in nats; of the gap, log p(x) less the ELBO of the same points, not tested. Of
+    what it takes to reach a given bound, the worse of the pair's two
     final ones, they are ratios: how many times the baseline's samples (or seconds of the stack of seeds) the method
     needs, geometric means, not tested.
     """
@@ -91,12 +95,13 @@ def _length(runs: list[Run]) -> float:
 
 
 def in_words(row: pd.Series) -> str:
-    """A tested row as one line for the terminal."""
+    """A row in nats as one line for the terminal."""
     where = f"{row['dataset']}, {row['metric']}: {row['estimator']} - {row['baseline']}"
     if not math.isfinite(row["difference"]):
         return f"{where}: {row['verdict']}"
     interval = f" [{row['ci_low']:.2f}, {row['ci_high']:.2f}]" if math.isfinite(row["ci_low"]) else ""
-    return f"{where} = {row['difference']:+.2f}{interval} nats, {row['n_seeds']} seeds: {row['verdict']}"
+    verdict = f": {row['verdict']}" if row["verdict"] else ""
+    return f"{where} = {row['difference']:+.2f}{interval} nats, {row['n_seeds']} seeds{verdict}"
 
 
 def _row(metric: Metric, method: list[Run], baseline: list[Run]) -> dict[str, Any]:
@@ -131,6 +136,11 @@ def _reached(run: Run, other: Run, axis: str) -> tuple[float, float]:
     """How much each needed to reach the worse of the two final bounds."""
     level = min(run.bound[-1], other.bound[-1])
     return first_reached(run, level, axis), first_reached(other, level, axis)
+
+
+def gap(run: Run) -> float:
+    """What the encoder costs: KL(q(z|x) || p(z|x)), mean over the points that log p(x) is known of."""
+    return run.log_likelihood - run.elbo
 
 
 def first_reached(run: Run, level: float, axis: str) -> float:

@@ -8,6 +8,7 @@ from pydantic import ValidationError, model_validator
 from aevb import UserError, algorithms, consistency, strict_yaml
 from aevb.experiments import (
     CERTIFIED,
+    COMPARED,
     EVIDENCE,
     Cell,
     CertificationJob,
@@ -50,10 +51,14 @@ class Config(Plan):
         return EvidenceJob(cell=cell, seeds=job.seeds, points=self.budget.evidence_points, tasks=tuple(tasks))
 
     def comparison_evidence_job(self, cell: Cell) -> EvidenceJob:
-        """Certified log p(x) at the end of a comparison's runs."""
+        """Certified log p(x) of test points at the end of a comparison's runs, and the ELBO of the same points."""
         job = self.comparison_job(cell)
-        task = EvidenceTask(name=CERTIFIED, settings=self.evidence.of(CERTIFIED), samples=(job.samples,))
-        return EvidenceJob(cell=cell, seeds=job.seeds, points=self.budget.evidence_points, tasks=(task,))
+        tasks = tuple(
+            EvidenceTask(name=name, settings=self.evidence.of(name), samples=(job.samples,))
+            for name in COMPARED
+        )
+        points = self.budget.evidence_points
+        return EvidenceJob(cell=cell, seeds=job.seeds, points=points, tasks=tasks, splits=("test",))
 
     def check_job(self, cell: Cell) -> CheckJob:
         """A cell of the paper's figures for the gate: log p(x) too, where Figure 3 shows it."""

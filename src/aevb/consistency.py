@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from aevb import algorithms, provenance
 from aevb.datasets import DATASETS, Dataset
-from aevb.experiments import CERTIFIED, CHECKED_SEEDS, EVIDENCE, GradientJob
+from aevb.experiments import CERTIFIED, CHECKED_SEEDS, COMPARED, EVIDENCE, GradientJob
 from aevb.protocol import Figure, GridConfig, Study
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _check_evidence(config: "Config") -> None:
         "evidence.along_training": config.evidence.along_training,
         "evidence.at_the_end": config.evidence.at_the_end,
         "certification.estimators": config.certification.estimators,
-        "comparison": (CERTIFIED,),
+        "comparison": COMPARED,
     }
     for where, names in named.items():
         missing = set(names) - set(config.evidence.settings)

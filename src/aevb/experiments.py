@@ -27,6 +27,7 @@ EVIDENCE: dict[str, tuple[str, str, float]] = {
 }
 
 CERTIFIED, AS_PUBLISHED = "appendix_d_robust", "appendix_d_paper"
+COMPARED = (CERTIFIED, "elbo")  # of the same points, of which a comparison takes the difference too
 
 STAGES = (3, 6, 12)  # seeds, so far, that the gate looks at; the same that a run has: 0, 1, ...
 CHECKED_SEEDS = STAGES[-1]
@@ -115,12 +116,13 @@ class EvidenceTask(Strict):
 
 
 class EvidenceJob(Strict):
-    """The marginal likelihood of a cell's snapshots on the first `points` training and test points."""
+    """The marginal likelihood of a cell's snapshots on the first `points` points of each split."""
 
     cell: Cell
     seeds: tuple[int, ...]
     points: Positive
     tasks: tuple[EvidenceTask, ...]
+    splits: tuple[Literal["train", "test"], ...] = ("train", "test")
 
 
 class CheckJob(Strict):

@@ -25,7 +25,11 @@ def conform(cell: Cell, output: Path) -> None:
 
 def compare(runs: list[Path], evidence: list[Path], baseline: str, curves: Path, output: Path) -> None:
     """comparison.csv and the test bounds it is made of; runs: cell.json of every seed, evidence: a table a cell."""
-    likelihoods = _likelihoods(read_tables(evidence))
+    known = read_tables(evidence)
+    likelihoods, elbos = (
+        _at_the_end(known, CERTIFIED, "log_likelihood"),
+        _at_the_end(known, "elbo", "lower_bound"),
+    )
     cells, frames = read_runs(runs)
     tested = [frame[frame["split"] == "test"] for frame in frames]
     compared: dict[tuple[Any, ...], list[comparison.Run]] = defaultdict(list)
@@ -35,6 +39,7 @@ def compare(runs: list[Path], evidence: list[Path], baseline: str, curves: Path,
             bound=curve["bound"].to_numpy(dtype=np.float64),
             seconds=curve["seconds"].to_numpy(dtype=np.float64),
             log_likelihood=likelihoods.get(tuple(cell[name] for name in RUN), np.nan),
+            elbo=elbos.get(tuple(cell[name] for name in RUN), np.nan),
             step_size=cell["step_size"],
             diverged=cell["diverged"],
         )
@@ -47,10 +52,10 @@ def compare(runs: list[Path], evidence: list[Path], baseline: str, curves: Path,
     print(f"All of it: {output}")
 
 
-def _likelihoods(frame: pd.DataFrame) -> dict[Any, float]:
-    """Certified log p(x) of the test points by (cell, seed)."""
-    rows = frame[(frame["split"] == "test") & (frame["evidence_estimator"] == CERTIFIED)]
-    return rows.set_index(RUN)["log_likelihood"].to_dict()
+def _at_the_end(frame: pd.DataFrame, estimator: str, column: str) -> dict[Any, float]:
+    """What an estimator of log p(x) says of the test points, by (cell, seed)."""
+    rows = frame[(frame["split"] == "test") & (frame["evidence_estimator"] == estimator)]
+    return rows.set_index(RUN)[column].to_dict()
 
 
 def full_vb(runs: list[Path], evidence: list[Path], output: Path, figure: Path) -> None:

@@ -54,8 +54,9 @@ def _rows(
     """One estimator at one point of the training: a row for each split and seed."""
     params = models.stack_weights([record.tensors for record in weights], device)
     rows = []
-    for name, levels in (("train", split.train[: job.cell.n_train]), ("test", split.test)):
-        x = unit_points(levels[: job.points], split, device)
+    levels_of = {"train": split.train[: job.cell.n_train], "test": split.test}
+    for name in job.splits:
+        x = unit_points(levels_of[name][: job.points], split, device)
         generators = [stream(device, seed, f"{task.name}-{name}", samples) for seed in job.seeds]
         start = time.perf_counter()
         result = estimator(task.name)(model, params, x, generators, **task.settings)
