@@ -14,7 +14,9 @@ def side_by_side(refused=(), **likelihoods):
     rows = [
         identity
         | {"seed": 0, "split": "test", "samples": samples, "n_points": 10, "std_error": 0.3}
-        | {"evidence_estimator": estimators.get(name, name), "n_refused": int(name in refused)}
+        # a bound is no estimate of log p(x), and refused as one at every point
+        | {"evidence_estimator": estimators.get(name, name)}
+        | {"n_refused": 10 if name == "bound" else int(name in refused)}
         | {"log_likelihood": value if name == "appendix_d" else np.nan}
         | {"lower_bound": np.nan if name == "appendix_d" else value}
         for name, value in likelihoods.items()
@@ -47,9 +49,8 @@ def test_a_method_without_an_encoder_has_no_bound_and_no_gap():
     assert np.isnan(row["gap"])
 
 
-@pytest.mark.parametrize("refused", ["annealed", "bound"])
-def test_the_gap_of_a_refused_estimate_has_no_error(refused):
+def test_the_gap_of_a_refused_estimate_has_no_error():
     values = {"bound": -130.0, "importance": -128.5, "annealed": -127.5}
-    [row] = side_by_side(refused=(refused,), **values).to_dict("records")
+    [row] = side_by_side(refused=("annealed",), **values).to_dict("records")
     assert row["gap"] == 2.5
     assert np.isnan(row["gap_error"])

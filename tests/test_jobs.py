@@ -395,6 +395,10 @@ def test_the_evidence_has_a_row_for_every_snapshot_seed_and_split(runs, points, 
     assert (last - bound > -0.5).all()
     assert {"log_likelihood", "std_error", "std_error_points", "evidence_estimator"} <= set(table.columns)
     assert table["log_likelihood"].between(-100, 0).all()
+    collect.bound_and_likelihood(tmp_path / "evidence.csv", tmp_path / "gaps.csv")
+    gaps = pd.read_csv(tmp_path / "gaps.csv").set_index(["seed", "split"])
+    np.testing.assert_allclose(gaps["gap"], (last - bound)[gaps.index])
+    assert (gaps["gap_error"] > 0).all()
 
 
 def test_the_evidence_of_one_split_is_that_which_both_would_give(runs, points, tmp_path):

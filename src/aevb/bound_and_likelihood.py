@@ -25,7 +25,7 @@ def table(marginal: pd.DataFrame) -> pd.DataFrame:
     bound is the ELBO; importance and annealed are lower bounds in expectation, appendix_d (N_z < 5) the certified
     value. log_likelihood is the certified value where there is one and the highest lower bound otherwise, as
     log_likelihood_from says; gap is log_likelihood - bound, what the encoder costs, and gap_error its Monte Carlo
-    standard error, NaN where an estimate of a point was refused: of few weights that count it would be too small.
+    standard error, NaN where log_likelihood was refused at a point: of few weights that count it would be too small.
     """
     keys = [*Cell.IDENTITY, "seed", "split"]
     last = marginal[marginal["samples"] == marginal.groupby(keys)["samples"].transform("max")]
@@ -35,21 +35,21 @@ def table(marginal: pd.DataFrame) -> pd.DataFrame:
         value = {name: _value_of(by_estimator, *SIDE_BY_SIDE[name]) for name in SIDE_BY_SIDE}
         lower = max(("importance", "annealed"), key=lambda name: np.nan_to_num(value[name], nan=-np.inf))
         source = "appendix_d" if np.isfinite(value["appendix_d"]) else lower
-        errors = [_error_of(by_estimator, SIDE_BY_SIDE[name][0]) for name in ("bound", source)]
+        used = SIDE_BY_SIDE[source][0]
+        refused = _value_of(by_estimator, used, "n_refused")
+        errors = [_value_of(by_estimator, name, "std_error") for name in (SIDE_BY_SIDE["bound"][0], used)]
         rows.append(
             dict(zip(keys, identity, strict=True))
             | {"samples": run["samples"].iloc[0], "n_points": run["n_points"].iloc[0]}
             | value
             | {"log_likelihood": value[source], "log_likelihood_from": source}
-            | {"gap": value[source] - value["bound"], "gap_error": math.hypot(*errors)}
+            | {
+                "gap": value[source] - value["bound"],
+                "gap_error": math.nan if refused else math.hypot(*errors),
+            }
         )
     return pd.DataFrame(rows, columns=[*keys, *COLUMNS])
 
 
 def _value_of(rows: dict[str, pd.Series], estimator: str, column: str) -> float:
     return float(rows[estimator][column]) if estimator in rows else math.nan
-
-
-def _error_of(rows: dict[str, pd.Series], estimator: str) -> float:
-    refused = _value_of(rows, estimator, "n_refused")
-    return math.nan if refused else _value_of(rows, estimator, "std_error")
