@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
+import certified
 from aevb import UserError, forest, trees
 from aevb.certification import (
     CLOSED,
@@ -22,7 +23,7 @@ from aevb.certification import (
     simulate,
 )
 from aevb.evidence import Evidence, Refusal
-from aevb.experiments import CERTIFIED
+from aevb.experiments import AS_PUBLISHED, CERTIFIED
 from aevb.jobs import certify
 from aevb.models import BernoulliModel, GaussianModel
 from helpers import assert_mean, generator, randn, rejects, scramble
@@ -147,6 +148,15 @@ def test_of_what_is_committed_the_certified_estimator_is_accurate_and_none_is_wr
     assert (exact["bias"].abs() < MARGIN).all()
     # an interval of MCEM's, whose decoder has hard points, reaches 0.023
     assert exact["verdict"].str.startswith("accurate").sum() >= 12
+
+
+def test_the_readme_has_the_table_and_says_what_the_density_adds():
+    readme = (REFERENCES.parents[1] / "README.md").read_text(encoding="utf-8")
+    table = pd.read_csv(REFERENCES / "certification_laptop.csv")
+    assert certified.page(table) in readme
+    rows = table[table["problem"] == "all decoders"].set_index("evidence_estimator")
+    assert f"The kernel density itself adds {rows.loc[AS_PUBLISHED, 'bias']:.2f} nats." in readme
+    assert rows.loc[CERTIFIED, "share_within_errors"] > 0.9  # of 1000, within two errors that it reports
 
 
 def check_says_accurate_of_the_accurate_alone(verdict_of):
