@@ -66,10 +66,9 @@ def compare(runs: dict[tuple[Any, ...], list[Run]], baseline: str) -> pd.DataFra
     """comparison.csv: a row per method other than the baseline, and metric.
 
     runs: (dataset, n_hidden, n_latent, n_train, estimator) -> its runs, in the order of seeds.
-    Differences are method - baseline in nats; of the gap, log p(x) less the ELBO of the same points, not tested. Of
-    what it takes to reach a given bound, the worse of the pair's two
-    final ones, they are ratios: how many times the baseline's samples (or seconds of the stack of seeds) the method
-    needs, geometric means, not tested.
+    Differences are method - baseline in nats; those of the gap, log p(x) less the ELBO of the same points, are not
+    tested. Of what it takes to reach a given bound, the worse of the pair's two final ones, they are ratios: how many
+    times the baseline's samples (or seconds of the stack of seeds) the method needs, geometric means, not tested.
     """
     rows = [
         dict(zip(CELL, key[:-1], strict=True))
