@@ -63,7 +63,7 @@ def test_path_and_identity_are_of_the_same_cell(cell):
     "job",
     [
         Job(cell=CELL, seeds=(0, 1), samples=20_000, snapshots=(10_000, 20_000)),
-        Search(cell=CELL, candidates=(0.01, 0.1), seed=1000, samples=100_000),
+        Search(cell=CELL, candidates=(0.01, 0.1), seeds=(1000,), samples=100_000),
         EvidenceJob(cell=CELL, seeds=(0,), points=100, tasks=(TASK,)),
         CertificationJob(cell=CELL, seed=0, samples=100_000, points=100, settings={"elbo": TASK.settings}),
         GradientJob(
@@ -96,6 +96,13 @@ def test_cells_of_different_identity_have_different_folders(one, other):
 def test_a_folder_says_what_is_in_it():
     assert CELL.path == "digits/aevb/h100-z2-n1500"
     assert list(CELL.identity) == ["dataset", "estimator", "n_hidden", "n_latent", "n_train"]
+
+
+def test_a_task_of_no_known_estimator_is_refused_by_name():
+    with pytest.raises(
+        ValidationError, match=r"no estimator of log p\(x\) 'appendix_e'; known: appendix_d_robust, "
+    ):
+        EvidenceTask(name="appendix_e", settings={}, samples=(0,))
 
 
 def test_an_experiment_cannot_be_changed():

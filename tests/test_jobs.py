@@ -187,7 +187,7 @@ def test_asking_for_a_gpu_where_there_is_none_says_what_to_do(monkeypatch):
 
 
 def searched(points, folder, candidates, cell=CELL, samples=10_000):
-    search = Search(cell=cell, candidates=candidates, seed=1000, samples=samples)
+    search = Search(cell=cell, candidates=candidates, seeds=(1000,), samples=samples)
     compute.step_size(search, points, folder / "cells", folder / "table.csv", **WHERE)
     return pd.read_csv(folder / "table.csv")
 
@@ -231,6 +231,46 @@ def test_a_diverging_neighbour_changes_nothing_for_the_others(points, tmp_path):
         searched(points, tmp_path / name, candidates)
     alone, beside = (pd.read_csv(tmp_path / name / "table.csv") for name in ("alone", "beside"))
     np.testing.assert_allclose(beside["value"][:2], alone["value"], rtol=1e-5)
+
+
+def search_with(values, points, folder, monkeypatch):
+    """The step size that is chosen where (step size, seed) ends at that value; None: it diverged."""
+
+    def ended(search, run):
+        value = values[run.member.step_size, run.member.seed]
+        named = {"step_size": run.member.step_size, "seed": run.member.seed}
+        return named | {"value": value or np.nan, "diverged": value is None}
+
+    monkeypatch.setattr(compute, "_candidate", ended)
+    candidates, seeds = (tuple(dict.fromkeys(of)) for of in zip(*values, strict=True))
+    search = Search(cell=CELL, candidates=candidates, seeds=seeds, samples=10_000)
+    compute.step_size(search, points, folder / "cells", folder / "table.csv", **WHERE)
+    table = pd.read_csv(folder / "table.csv").query("chosen")
+    assert table["seed"].tolist() == list(seeds)
+    return table["step_size"].unique().tolist()
+
+
+def test_what_leads_in_the_mean_over_the_seeds_is_chosen(points, tmp_path, monkeypatch):
+    """Not what leads with the first of them, or with the best; and nothing that diverged with any."""
+    first = {(0.01, 1000): -15.0, (0.01, 1001): -16.0, (0.05, 1000): -10.0, (0.05, 1001): -30.0}
+    assert search_with(first, points, tmp_path, monkeypatch) == [0.01]
+    assert search_with(first | {(0.05, 1001): -20.0}, points, tmp_path, monkeypatch) == [0.05]
+    assert search_with(first | {(0.05, 1001): None}, points, tmp_path, monkeypatch) == [0.01]
+    with pytest.raises(UserError, match="Every candidate"):
+        search_with(first | {(0.05, 1001): None, (0.01, 1000): None}, points, tmp_path, monkeypatch)
+
+
+def test_runs_take_the_step_size_of_a_search_with_several_seeds(points, tmp_path):
+    search = Search(cell=CELL, candidates=(0.0001, 0.05), seeds=(1000, 1001), samples=10_000)
+    compute.step_size(search, points, tmp_path / "cells", tmp_path / "sizes.csv", **WHERE)
+    table = pd.read_csv(tmp_path / "sizes.csv")
+    assert table[["step_size", "seed"]].to_numpy().tolist() == [
+        *([0.0001, 1000], [0.0001, 1001], [0.05, 1000], [0.05, 1001])
+    ]
+    assert table["chosen"].tolist() == [False, False, True, True]
+    job = Job(cell=CELL, seeds=(0,), samples=10_000)
+    compute.train(job, points, tmp_path / "sizes.csv", tmp_path / "cells", tmp_path / "runs", **WHERE)
+    assert json.loads((tmp_path / "runs/seed0/cell.json").read_text())["step_size"] == 0.05
 
 
 def test_when_all_candidates_diverge_the_user_learns_what_to_change(points, tmp_path):

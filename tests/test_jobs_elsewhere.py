@@ -39,7 +39,7 @@ CHECK = CheckJob(
     reference_seeds=2,
     n_tests=1,
 )
-SEARCH = Search(cell=CELL, candidates=(0.01, 0.05), seed=1000, samples=10_000)
+SEARCH = Search(cell=CELL, candidates=(0.01, 0.05), seeds=(1000,), samples=10_000)
 # where, and in what time
 OF_THE_MACHINE = ("device", "seconds", "samples_per_second", "seconds_per_point", "seconds_per_draw", "store")
 WITHOUT = {"check"}  # it trains and estimates as `measure` does, and needs a blessed reference

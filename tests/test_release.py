@@ -117,7 +117,7 @@ def test_a_release_has_its_runs_with_their_searches_and_nothing_else_of_the_stor
     """Not what older code, another scale or another data set has left there; and nothing of it is trained again."""
     points, archive = tmp_path / "digits.npz", tmp_path / "runs.tar"
     compute.prepare_data("digits", tmp_path, points)
-    search = Search(cell=CELL, candidates=(0.02, 0.05), seed=1000, samples=10_000)
+    search = Search(cell=CELL, candidates=(0.02, 0.05), seeds=(1000,), samples=10_000)
 
     def train(folder, *seeds):
         place = {"points": points, "store_root": folder / "store", "device": "cpu", "threads": 1}

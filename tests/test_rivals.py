@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 import rivals
+from aevb import config
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -105,7 +106,42 @@ def test_an_interval_leaves_out_zero_just_where_the_p_value_is_small():
 
 def test_the_table_has_the_step_sizes_of_the_searches():
     searches = pd.read_csv(ROOT / "results/reference/comparison_step_sizes.csv")
-    chosen = searches[searches["chosen"]].set_index(["dataset", "estimator"])["step_size"]
+    chosen = searches[searches["chosen"]].groupby(["dataset", "estimator"])["step_size"].unique().explode()
     known = pd.MultiIndex.from_frame(TABLE[["dataset", "estimator"]])
     assert {*known} | {("mnist", "aevb"), ("frey", "aevb")} == {*chosen.index}
     assert TABLE["step_size"].tolist() == chosen[known].tolist()
+
+
+def test_the_pages_say_how_far_the_searches_can_be_trusted():
+    """In how many the seeds agree, what leads where they do not, and by how much."""
+    searches = pd.read_csv(ROOT / "results/reference/comparison_step_sizes.csv")
+    assert not searches["diverged"].any()
+    leads = {}
+    for method, rows in searches.groupby(["dataset", "estimator"]):
+        ends = rows.pivot(index="seed", columns="step_size", values="value")
+        [taken] = rows.loc[rows["chosen"], "step_size"].unique()
+        assert ends.mean().idxmax() == taken == ends.iloc[0].idxmax()  # as with the first seed alone
+        leads[method] = (
+            ends[taken] - ends.drop(columns=taken).max(axis=1),
+            ends.mean().nlargest(2).diff().iloc[1],
+        )
+    torn = {method: -of_mean for method, (by_seed, of_mean) in leads.items() if not (by_seed > 0).all()}
+    assert (
+        {len(by_seed) for by_seed, _ in leads.values()}
+        == {config.read(ROOT / "config.yaml").comparison.search_seeds}
+        == {3}
+    )
+    text = " ".join(README.split())
+    frey = ("dreg", "iwae", "renyi", "sgvb_a")
+    assert {*torn} == {("frey", name) for name in frey} | {("mnist", "wake_sleep")}
+    assert f"In {len(leads) - len(torn)} of the {len(leads)} searches all three seeds have the same" in text
+    assert f"leads by {min(torn.values()):.1f} to {max(torn.values()):.1f} nats in the mean" in text
+    page = " ".join((ROOT / "docs/decisions/0005-comparisons.md").read_text(encoding="utf-8").split())
+    first, *others = leads["mnist", "wake_sleep"][0]
+    assert f"which leads with it by {first:.0f} nats, where the others prefer 0.02 by" in page
+    assert f"by {-max(others):.0f} and {-min(others):.0f};" in page
+    plain = searches[searches[["dataset", "estimator"]].eq(["mnist", "score_function"]).all(axis=1)]
+    ends = plain.pivot(index="seed", columns="step_size", values="value")
+    assert (ends.idxmax(axis=1) == 0.02).all()
+    assert f"0.1 by {ends[0.02].mean() - ends[0.1].mean():.0f} nats behind in the mean" in page
+    assert f"by {torn['frey', 'dreg']:.0f} and {torn['frey', 'renyi']:.0f}." in page

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from aevb.datasets import Dataset
 
@@ -99,18 +99,24 @@ class Job(Strict):
 
 
 class Search(Strict):
-    """The search for a cell's step size: the candidates train side by side."""
+    """The search for a cell's step size: the candidates train side by side, each with every seed."""
 
     cell: Cell
     candidates: tuple[float, ...]
-    seed: int
+    seeds: tuple[int, ...]
     samples: Positive
+
+
+def _known(name: str) -> str:
+    if name not in EVIDENCE:
+        raise ValueError(f"there is no estimator of log p(x) '{name}'; known: {', '.join(EVIDENCE)}")
+    return name
 
 
 class EvidenceTask(Strict):
     """One estimator of log p(x), with its settings, at some points of a cell's training."""
 
-    name: str
+    name: Annotated[str, AfterValidator(_known)]
     settings: dict[str, int | float]
     samples: tuple[int, ...]
 

@@ -165,20 +165,23 @@ class Plan(Strict):
         family = self._families[shown][_but_n_latent(cell)]
         wanted = self.step_size.n_latent[cell.dataset]
         searched = cell.model_copy(update={"n_latent": wanted if wanted in family else min(family)})
-        return self._search(searched, self.estimators[cell.estimator].search_samples)
+        return self._search(searched, self.estimators[cell.estimator].search_samples, 1)
 
     def comparison_search(self, cell: Cell) -> Search:
-        """The search of a cell of the comparison: not of its family's N_z, and as long for every method."""
-        return self._search(cell, self.comparison.search_samples[cell.dataset])
+        """The search of a cell of the comparison: not of its family's N_z, and as long, with as many seeds, for every
+        method."""
+        samples = self.comparison.search_samples[cell.dataset]
+        return self._search(cell, samples, self.comparison.search_seeds)
 
-    def _search(self, cell: Cell, samples: float) -> Search:
+    def _search(self, cell: Cell, samples: float, n_seeds: int) -> Search:
         """On the cell, or on as many of its training points as its estimator's searches take."""
         n_train = min(cell.n_train, self.estimators[cell.estimator].search_points or cell.n_train)
         points = {"n_train": n_train, "train_points": min(cell.train_points, n_train)}
+        first = self.step_size.seed
         return Search(
             cell=cell.model_copy(update=points),
             candidates=self.step_size.candidates,
-            seed=self.step_size.seed,
+            seeds=tuple(range(first, first + n_seeds)),
             samples=int(samples),
         )
 

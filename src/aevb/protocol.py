@@ -123,6 +123,7 @@ class ComparisonConfig(Strict):
     estimators: Names
     sizes: dict[Dataset, SizesConfig]
     search_samples: dict[Dataset, Budget]  # of every method's search for a step size
+    search_seeds: Positive
 
     @model_validator(mode="after")
     def _every_search_has_a_length(self) -> "ComparisonConfig":

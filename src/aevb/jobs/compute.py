@@ -32,22 +32,26 @@ def step_size(
 ) -> None:
     """Train the candidate step sizes side by side and choose the one with the best training performance.
 
-    The criterion is the fresh training bound at the end of the search; for a method without a bound, the
-    objective its last step ascended. A candidate that diverged is recorded and never chosen.
+    The criterion is the fresh training bound at the end of the search, its mean over the search's seeds; for a method
+    without a bound, the objective its last step ascended. A candidate that diverged with any seed is never chosen.
     """
     trainer = Trainer(search.cell, data.load(points), choose_device(device, threads), store_root, ("train",))
-    members = [Member(search.seed, candidate) for candidate in search.candidates]
     progress = Progress(f"step size of {search.cell.path}", search.samples)
-    runs = trainer.train(members, search.samples, progress=progress)
-    rows = [_candidate(search, run) for run in runs]
-    if all(row["diverged"] for row in rows):
+    runs = trainer.train(members(search), search.samples, progress=progress)
+    frame = pd.DataFrame([_candidate(search, run) for run in runs])
+    sound = frame.groupby("step_size").filter(lambda rows: not rows["diverged"].any())
+    if sound.empty:
         raise aevb.UserError(
             f"Every candidate step size {list(search.candidates)} diverged for {search.cell.path}: "
             "put smaller ones into step_size.candidates of config.yaml."
         )
-    best = max((row for row in rows if not row["diverged"]), key=lambda row: row["value"])
-    frame = pd.DataFrame([row | {"chosen": row is best} for row in rows])
-    write_table(output, frame)
+    best = sound.groupby("step_size")["value"].mean().idxmax()
+    write_table(output, frame.assign(chosen=frame["step_size"] == best))
+
+
+def members(search: Search) -> list[Member]:
+    """The runs of a search: each candidate with each seed."""
+    return [Member(seed, candidate) for candidate in search.candidates for seed in search.seeds]
 
 
 def _candidate(search: Search, run: Run) -> dict[str, Any]:
@@ -99,7 +103,7 @@ def trained(
 ) -> tuple[Trainer, list[Run]]:
     """A cell's seeds, trained as one stack with the step size that the search has chosen."""
     trainer = Trainer(job.cell, data.load(points), device, store_root)
-    chosen = pd.read_csv(step_sizes).query("chosen")["step_size"].item()
+    [chosen] = pd.read_csv(step_sizes).query("chosen")["step_size"].unique().tolist()
     members = [Member(seed, chosen) for seed in job.seeds]
     progress = Progress(job.cell.path, job.samples)
     return trainer, trainer.train(members, job.samples, job.snapshots, progress)

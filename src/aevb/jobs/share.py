@@ -9,7 +9,7 @@ import torch
 from aevb import UserError, data, provenance
 from aevb import release as archives
 from aevb.experiments import Search
-from aevb.stack import Member
+from aevb.jobs.compute import members
 from aevb.training import Trainer
 
 
@@ -22,7 +22,7 @@ def release(
     folders = [Path(cell["store"]) for cell in cells]
     for search in searches:
         trainer = Trainer(search.cell, splits[search.cell.dataset], torch.device("cpu"), store_root)
-        folders += [trainer.open(Member(search.seed, candidate)).folder for candidate in search.candidates]
+        folders += [trainer.open(member).folder for member in members(search)]
     manifest = archives.pack(folders, cells, output)
     megabytes = output.stat().st_size / 1e6
     print(f"{output}: {len(manifest.files)} files of runs, {megabytes:.0f} MB", file=sys.stderr)
