@@ -13,7 +13,19 @@ def test_the_name_is_the_last_part(source, name):
 
 
 @pytest.mark.parametrize(
-    "source", ["Mine.py", "2nd.py", "a-b.py", "x/.py", "iwae.py", "my.package.aevb", "nan.py", "null.py"]
+    "source",
+    [
+        "Mine.py",
+        "2nd.py",
+        "a-b.py",
+        "x/.py",
+        "iwae.py",
+        "my.package.aevb",
+        "nan.py",
+        "null.py",
+        "true.py",
+        "inf.py",
+    ],
 )
 def test_a_name_that_cannot_be_used_is_refused(source):
     with pytest.raises(UserError, match="rename"):

@@ -50,7 +50,7 @@ def test_the_status_and_the_last_word_tell_and_everything_else_is_made(lost):
     assert said.returncode == 1
     assert "error: 1 of 2 runs diverged:\n" in said.stdout
     assert f"  {CELL} seed 0: at step " in said.stdout
-    assert "take the largest out of step_size.candidates" in said.stdout
+    assert "take their step size (it is in their cell.json) and all larger ones out of" in said.stdout
     assert [line for line in said.stdout.splitlines() if line.startswith("Error in rule")] == [
         "Error in rule sound:"
     ]

@@ -213,6 +213,13 @@ def test_seeds_whose_log_p_is_of_other_points_make_no_mean():
     assert len(add(old, run(seed=1, likelihood=-135.0)).likelihoods) == 4
 
 
+def test_a_split_may_have_fewer_points_than_the_other():
+    test = run(likelihood=-140.0, n_points=297)
+    train = test.likelihoods.assign(split="train", n_points=500)
+    both = test._replace(likelihoods=pd.concat([test.likelihoods, train], ignore_index=True))
+    assert add(NOTHING, both).likelihoods["n_points"].tolist() == [297, 297, 500, 500]
+
+
 def test_points_that_a_new_seed_lacks_are_named():
     old = add(run(likelihood=-140.0), run(samples=400, n_latent=5))
     assert kept.no_longer_shown(NOTHING, old).empty
@@ -235,3 +242,15 @@ def test_of_a_run_without_its_line_nothing_counts(tmp_path):
     (tmp_path / "runs.csv").write_text("".join(lines[:-1]))
     found = kept.read(tmp_path)
     assert [set(table["seed"]) for table in found] == [{0}] * 3
+
+
+@pytest.mark.parametrize("name", ["bounds", "likelihoods"])
+def test_a_run_that_goes_on_beyond_its_line_is_refused(tmp_path, name):
+    """As after a kill while a longer run was taking its place: the tables are written one after the other."""
+    kept.write(tmp_path, run(likelihood=-140.0))
+    longer = run(samples=400, likelihood=-139.0)._asdict()[name]
+    longer.to_csv(tmp_path / f"{name}.csv", index=False)
+    with pytest.raises(
+        UserError, match=r"mnist/aevb.* has values at 400 samples, and its line .* ends at 200"
+    ):
+        kept.read(tmp_path)

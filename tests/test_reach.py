@@ -3,6 +3,7 @@
 import pandas as pd
 
 from aevb import reach
+from aevb.experiments import AS_PUBLISHED, CERTIFIED
 
 PAPER = pd.DataFrame(
     [
@@ -59,3 +60,21 @@ def test_panels_that_are_followed_alike_share_a_line():
 
 def test_runs_that_the_paper_has_no_curve_of_are_left_out():
     assert lines(runs(10**7, n_latent=2), runs(10**7)) == lines(runs(10**7))
+
+
+def test_figure_3_is_told_as_far_as_its_log_p_is_known():
+    cell = {
+        "dataset": "mnist",
+        "estimator": "mcem",
+        "n_hidden": 100,
+        "n_latent": 3,
+        "n_train": 1000,
+        "seed": 0,
+    }
+    run = pd.DataFrame([cell | {"samples": samples, "split": "test"} for samples in (10**7, 63 * 10**6)])
+    estimate = run.assign(samples=[10**7, 50 * 10**6], evidence_estimator=CERTIFIED)
+    other = run.assign(evidence_estimator=AS_PUBLISHED)
+    found = reach.shown(run, pd.concat([estimate, other]))
+    assert found[["figure", "samples"]].to_numpy().tolist() == [[2, 63 * 10**6], [3, 50 * 10**6]]
+    [line] = reach.table(found[found["figure"] == 3], PAPER).splitlines()[2:]
+    assert line == "| Figure 3, MNIST: MCEM, N_train = 1000 |  | 50 M (1 seed) | 60 M |"

@@ -8,7 +8,15 @@ from typing import Any
 from aevb import UserError
 from aevb.imports import PACKAGE, file_of
 
-IDENTIFIER = r"(?!(nan|null)$)[a-z][a-z0-9_]*"  # in a table these two are read as no value
+IN_TABLES = (
+    "nan",
+    "null",
+    "true",
+    "false",
+    "inf",
+    "infinity",
+)  # are read as no value, as a truth or as a number
+IDENTIFIER = rf"(?!({'|'.join(IN_TABLES)})$)[a-z][a-z0-9_]*"
 BUILD = ["model", "optimiser", "n_train"]  # what every build() is given
 
 
@@ -26,7 +34,7 @@ def name_of(source: str) -> str:
     if not re.fullmatch(IDENTIFIER, name):
         raise UserError(
             f"The estimator {source} cannot be called '{name}': rename its file to small letters, digits and "
-            "underscores, with a letter first, and not to nan or null."
+            f"underscores, with a letter first, and not to one of {', '.join(IN_TABLES)}."
         )
     if name in estimators():
         raise UserError(f"The estimator {source} has the name of the suite's own '{name}': rename its file.")

@@ -45,7 +45,7 @@ def _check_estimators(config: "Config") -> None:
             _require(name not in files, own)
             small = (
                 f"estimators.{name}: a name has small letters, digits and underscores, with a letter first, and is "
-                "not nan or null"
+                f"none of {', '.join(algorithms.IN_TABLES)}"
             )
             _require(bool(re.fullmatch(algorithms.IDENTIFIER, name)), small)
         takes = algorithms.settings_of(module, "build")

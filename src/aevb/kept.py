@@ -59,7 +59,8 @@ NOTHING = Kept(*(pd.DataFrame(columns=columns) for columns in (BOUNDS, LIKELIHOO
 def read(folder: Path) -> Kept:
     """What the folder holds; nothing where there is none.
 
-    Raises UserError when a table is missing beside others or lacks a column, and when a run is there twice.
+    Raises UserError when a table is missing beside others or lacks a column, when a run is there twice, and when one
+    goes on beyond its end.
     """
     if not folder.exists():
         return NOTHING
@@ -75,7 +76,23 @@ def read(folder: Path) -> Kept:
         raise UserError(f"{folder / 'runs.csv'} has the run {twice} twice. Take the committed one again.")
     # of a run without its line, as after a kill, nothing counts
     whole = kept.runs[RUN]
-    return Kept(kept.bounds.merge(whole, on=RUN), kept.likelihoods.merge(whole, on=RUN), kept.runs)
+    kept = Kept(kept.bounds.merge(whole, on=RUN), kept.likelihoods.merge(whole, on=RUN), kept.runs)
+    _require_ends(kept, folder)
+    return kept
+
+
+def _require_ends(kept: Kept, folder: Path) -> None:
+    """No curve goes on beyond the end that its run's line gives."""
+    ends = kept.runs[[*RUN, "samples"]].rename(columns={"samples": "end"})
+    for table in (kept.bounds, kept.likelihoods):
+        rows = table.merge(ends, on=RUN)
+        beyond = rows[rows["samples"] > rows["end"]]
+        if len(beyond):
+            raise UserError(
+                f"{folder}: the run {_name(beyond)} has values at {beyond['samples'].max()} samples, and its line in "
+                f"runs.csv ends at {beyond['end'].iloc[0]}: a longer run was taking its place when that was stopped. "
+                "Take the committed tables again, and give the longer run once more."
+            )
 
 
 def write(folder: Path, kept: Kept) -> None:
@@ -210,8 +227,11 @@ def _require_one_protocol(runs: pd.DataFrame) -> None:
 
 
 def _require_the_same_points(likelihoods: pd.DataFrame) -> None:
-    """The first hundred points are easier than the first thousand, or harder: their mean would be of neither."""
-    for _, seeds in likelihoods.groupby([*Cell.IDENTITY, "evidence_estimator"]):
+    """The first hundred points are easier than the first thousand, or harder: their mean would be of neither.
+
+    Train and test may differ: a split may have fewer than are asked for.
+    """
+    for _, seeds in likelihoods.groupby([*Cell.IDENTITY, "split", "evidence_estimator"]):
         if seeds["n_points"].nunique() > 1:
             raise UserError(
                 f"log p(x) of the seeds of the cell of run {_name(seeds)} is of "

@@ -6,8 +6,19 @@ from aevb import markdown
 from aevb.closeness import GROUPS, PANEL, millions
 from aevb.curves import method_name
 from aevb.datasets import dataset_name
+from aevb.experiments import CERTIFIED, Cell
 
 SEVERAL = 3  # seeds
+
+
+def shown(bounds: pd.DataFrame, likelihoods: pd.DataFrame) -> pd.DataFrame:
+    """The last sample that a figure shows of each run; the log p(x) of Figure 3 may end before its run does.
+
+    bounds, likelihoods: as kept, of the cells of Figures 2 and 3. Columns: those that name a run, figure, samples.
+    """
+    certified = likelihoods[likelihoods["evidence_estimator"] == CERTIFIED]
+    points = pd.concat([bounds.assign(figure=2), certified.assign(figure=3)], ignore_index=True)
+    return points.groupby([*Cell.IDENTITY, "seed", "figure"], sort=False)["samples"].max().reset_index()
 
 
 def table(runs: pd.DataFrame, paper: pd.DataFrame) -> str:

@@ -10,8 +10,9 @@ from aevb.experiments import Cell, path_of
 
 DIVERGED = ["diverged", "diverged_at", "diverged_step", "diverged_tensor"]
 REMEDY = (
-    "In config.yaml take the largest out of step_size.candidates, which are those of all cells, or give the search "
-    "more of estimators.NAME.search_samples, so that it sees them diverge"
+    "In config.yaml take their step size (it is in their cell.json) and all larger ones out of step_size.candidates, "
+    "which are those of all cells, or give the search more of estimators.NAME.search_samples, so that it sees them "
+    "diverge"
 )
 COLUMNS = [*Cell.IDENTITY, "seed", "samples", *DIVERGED, "on_floor"]
 

@@ -85,7 +85,7 @@ rule comparison:
         ),
         curves=compared(COMPARED, "curve.csv"),
         evidence=[f"results/comparison/{cell.path}/evidence.csv" for cell in COMPARED],
-        code=sources("comparison"),
+        code=[*sources("comparison"), job("compare"), job("collect")],
     output:
         table="results/tables/comparison.csv",
         curves="results/tables/comparison_curves.csv",

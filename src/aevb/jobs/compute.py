@@ -67,8 +67,9 @@ def _candidate(search: Search, run: Run) -> dict[str, Any]:
     if not end and trace.samples - search.samples >= max(BLOCK, trace.samples / trace.step):
         raise aevb.UserError(
             f"{run.store.folder} was trained to {trace.samples:,} samples by a longer search, and what it had "
-            f"reached at {search.samples:,} is not known: move this folder away to train it anew, or give "
-            f"estimators.{search.cell.estimator} the search_samples that it had."
+            f"reached at {search.samples:,} is not known: move this folder away to train it anew, or make the search "
+            f"as long as that was (estimators.{search.cell.estimator}.search_samples, of a comparison "
+            "comparison.search_samples)."
         )
     samples = end["samples"] if end else trace.samples
     criterion, value = ("train_bound", end["bound"]) if end else ("log_joint", trace.surrogate)

@@ -29,6 +29,12 @@ def keep(runs: list[Path], marginal: list[Path], pictures: list[Path], reference
     unless a run that is kept is longer than the given one.
     """
     cells, curves = read_runs(runs)
+    for path, cell in zip(runs, cells, strict=True):
+        _require(path, {"cell", "versions"} - cell.keys(), "a cell.json of `python -m aevb train`")
+    for path in marginal:
+        _require(
+            path, {*kept.ESTIMATE, "log_likelihood", "n_points"} - {*read_tables([path])}, "an evidence.csv"
+        )
     likelihoods = read_tables(marginal) if marginal else kept.NOTHING.likelihoods
     new = kept.collect(cells, pd.concat(curves, ignore_index=True), likelihoods)
     old = kept.read(references / "kept")
@@ -88,7 +94,7 @@ def readme(
     blocks = {
         readme: {
             "in-short": f"{closeness.in_short(comparison)}\n\n{end_values.effort(costs)}",
-            "how-far": reach.table(costs, theirs),
+            "how-far": reach.table(reach.shown(bounds, likelihoods), theirs),
             "curve-by-curve": closeness.curve_by_curve(comparison, reasons),
         },
         curves: {"paper-comparison": end_values.block(comparison, costs)},
@@ -104,6 +110,11 @@ def readme(
         write_bytes(shown / f"{name}.png", (drawn / f"{name}.png").read_bytes())
     for page, text in pages.items():
         write_text(page, text)
+
+
+def _require(path: Path, missing: set[str], kind: str) -> None:
+    if missing:
+        raise UserError(f"{path} lacks {', '.join(sorted(missing))}: it is not {kind}.")
 
 
 def _reasons(path: Path) -> pd.DataFrame:
