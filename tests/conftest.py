@@ -8,6 +8,7 @@ from aevb.toy import double
 from workflows import copied, digits, real, source  # noqa: F401  fixtures of several test files
 
 torch.set_num_threads(1)  # tests run beside other jobs, and their tensors are tiny
+torch.set_float32_matmul_precision("highest")  # as jobs do: an environment may ask torch for less
 
 
 @pytest.fixture(name="double")

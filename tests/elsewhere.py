@@ -138,7 +138,7 @@ def _memory(value: Tensor) -> int:
 
 
 @contextlib.contextmanager
-def capturing(graph: Graph) -> Iterator[None]:
+def capturing(graph: Graph, stream: "Stream | None" = None) -> Iterator[None]:
     """Stands for torch.cuda.graph, which raises an error of its own over the one that broke the capture."""
     states = [generator.get_state() for generator in graph.generators.values()]
     Presence.capture = graph

@@ -10,10 +10,11 @@ from types import ModuleType
 import pytest
 import torch
 
-from aevb import UserError, algorithms, engine, estimators, optimisers, trees
+from aevb import UserError, algorithms, engine, estimators, optimisers, training, trees
 from aevb.engine import Captured, Engine
 from aevb.estimators import mcem
 from aevb.optimisers import adagrad
+from aevb.streams import stream
 from elsewhere import ELSEWHERE, Presence, present
 from helpers import CPU, equal, generator, rejects
 from test_engine import MODELS, STACKS, draws, engine_of, history, looks, reads, wrapped
@@ -148,11 +149,19 @@ def test_a_step_that_needs_the_host_is_seen(around, refusal):
         captured(wrapped(around), MODELS["bernoulli"], [0.1])
 
 
+FULL = [  # of torch's allocator, of the driver, of cuBLAS
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("CUDA error: out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+]
+
+
+@pytest.mark.parametrize("error", FULL, ids=["allocator", "driver", "cublas"])
 @pytest.mark.parametrize("when", ["warming up", "in the capture"])
-def test_too_little_memory_is_not_taken_for_the_authors_fault(when):
+def test_too_little_memory_is_not_taken_for_the_authors_fault(when, error):
     def full(step, state, x, noise):
         if (Presence.capture is None) == (when == "warming up"):
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
         return step(state, x, noise)
 
     with pytest.raises(UserError, match=r"1 models at once does not fit into the GPU's memory.*fewer seeds"):
@@ -208,3 +217,18 @@ def test_gradients_laid_out_as_no_gpu_takes_them_are_seen():
         state.sums.theta["w_h"] = state.sums.theta["w_h"].mT.contiguous().mT
         with pytest.raises(AssertionError, match="not contiguous"):
             ours.ascend(state, params, trees.copy(params), 0.0)
+
+
+def test_initial_weights_are_drawn_on_the_cpu_wherever_a_run_computes(monkeypatch):
+    """The played GPU draws what a CPU does, a real one does not: asked is where the stream is."""
+    asked = []
+
+    def noted(device, *key):
+        asked.append(device.type)
+        return stream(device, *key)
+
+    monkeypatch.setattr(training, "stream", noted)
+    with present():
+        there = brought_home(training.initial_weights(MODELS["bernoulli"], 3, ELSEWHERE))
+    assert asked == ["cpu"]
+    assert equal(there, training.initial_weights(MODELS["bernoulli"], 3, CPU))

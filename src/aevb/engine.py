@@ -134,37 +134,49 @@ class Captured(Engine):
 
     def __init__(self, batches: Minibatches, state: Any, seeds: list[int], block_steps: int) -> None:
         super().__init__(batches, state, seeds, block_steps)
+        # of its own: graphs that were captured on one stream share a workspace, and the first to go takes it from the
+        # others (pytorch#193402); and what libraries set up on it during the warm-up, the capture need not
+        self._stream = torch.cuda.Stream()
         self._warm_up()
         self._graph = torch.cuda.CUDAGraph()
         for generator in self._noise + self._points:
             self._graph.register_generator_state(generator)
         kept = trees.leaves(state)
         try:
-            with torch.cuda.graph(self._graph):
+            # a capture that fails does not leave its stream by itself
+            with (
+                torch.cuda.stream(torch.cuda.current_stream()),
+                torch.cuda.graph(self._graph, stream=self._stream),
+            ):
                 self._info = super()._steps()
                 for name, new in trees.leaves(self.state).items():
                     kept[name].copy_(new)
         except RuntimeError as error:  # the capture's own, raised as it is left, hides the one that broke it
             cause = error.__context__ or error
-            if isinstance(cause, torch.OutOfMemoryError):
+            if _no_memory(cause):
                 raise cause from None
             raise _not_fixed("captured", cause) from cause
         self.state = state
 
     def _warm_up(self) -> None:
-        """One block on a copy of the state, on a side stream: libraries allocate and choose at first use, which a
-        capture must not contain."""
+        """One block on a copy of the state, on the stream of the capture: libraries allocate and choose at first use,
+        which a capture must not contain."""
         state, self.state = self.state, trees.copy(self.state)
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
             super()._steps()
-        torch.cuda.current_stream().wait_stream(side)
+        torch.cuda.current_stream().wait_stream(self._stream)
         self.state = state
 
     def _steps(self) -> Info:
         self._graph.replay()
         return self._info
+
+
+def _no_memory(error: BaseException) -> bool:
+    """torch's allocator, the driver and cuBLAS say it each in a way of its own."""
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in said or "ALLOC_FAILED" in said
 
 
 def build(batches: Minibatches, state: Any, seeds: list[int], block_steps: int) -> Engine:
@@ -177,7 +189,9 @@ def build(batches: Minibatches, state: Any, seeds: list[int], block_steps: int) 
         return kind(batches, state, seeds, block_steps)
     try:
         return Captured(batches, state, seeds, block_steps)
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not _no_memory(error):
+            raise
         raise UserError(
             f"A block of steps of {len(seeds)} models at once does not fit into the GPU's memory: {error}. See "
             "whether another program uses the GPU, ask for fewer seeds, or take device: cpu."

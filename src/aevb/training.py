@@ -137,8 +137,12 @@ class Trainer:
 
 
 def initial_weights(model: Model, seed: int, device: torch.device) -> Params:
-    """The weights (M = 1) that a run of this seed starts from on such a device."""
-    return trees.stack([model.init(stream(device, seed, "weights"))])
+    """The weights (M = 1) that a run of this seed starts from.
+
+    Drawn on the CPU wherever they go: a GPU's draws are others, and depend on how many multiprocessors it has.
+    """
+    drawn = model.init(stream(torch.device("cpu"), seed, "weights"))
+    return trees.to_device(trees.stack([drawn]), device)
 
 
 def _by_step(runs: list[Run]) -> list[list[Run]]:

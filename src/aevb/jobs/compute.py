@@ -154,13 +154,13 @@ def choose_device(name: str, threads: int) -> torch.device:
     processor.prepare(threads)
     if name == "cpu" or torch.cuda.is_available():
         return torch.device("cpu" if name == "cpu" else "cuda")
+    if gpu.visible():  # with auto, jobs were planned for it, one at a time
+        raise aevb.UserError(
+            f"The driver shows a GPU, and torch {torch.__version__} (CUDA: {torch.version.cuda}) cannot use it: "
+            "install a build of torch for it and a driver that is new enough, or take device: cpu."
+        )
     if name == "cuda":
         raise aevb.UserError("device: cuda was asked for, and torch sees no GPU. Use device: auto or cpu.")
-    if gpu.visible():  # jobs were planned for it, one at a time
-        raise aevb.UserError(
-            f"The driver shows a GPU, and torch {torch.__version__} cannot use it: install a build of torch for it "
-            "and a driver that is new enough, or take device: cpu."
-        )
     return torch.device("cpu")
 
 
